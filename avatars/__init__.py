@@ -1,0 +1,1 @@
+"""A teacher's video -> an avatar on disk. Knows no sessions and no engines."""

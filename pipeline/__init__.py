@@ -1,0 +1,1 @@
+"""One conversation: text -> speech -> mouths -> frames -> packets. Knows no HTTP."""

@@ -1,0 +1,85 @@
+"""What a session tells the world, as it happens. `type` and field names are those of the WebSocket messages."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+    type: ClassVar[str] = ""
+
+    def message(self) -> dict[str, Any]:
+        return {"type": self.type, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted(Event):
+    """The first sound of an utterance is on its way."""
+
+    type: ClassVar[str] = "speech_started"
+    utterance_id: str
+    generation: int
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Caption(Event):
+    """A word is being heard now. start and end: seconds in the utterance."""
+
+    type: ClassVar[str] = "caption"
+    utterance_id: str
+    index: int
+    word: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded(Event):
+    """Exactly one for every utterance that was accepted. reason: finished, interrupted or failed.
+
+    position: seconds of it that were sent. heard: the words that were heard.
+    """
+
+    type: ClassVar[str] = "speech_ended"
+    utterance_id: str
+    generation: int
+    reason: str
+    position: float
+    heard: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted(Event):
+    """An interruption took hold: nothing of an older generation is sent from here on."""
+
+    type: ClassVar[str] = "interrupted"
+    generation: int
+    utterance_ids: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessingStatus(Event):
+    """What the tutor is doing: idle, thinking, speaking."""
+
+    type: ClassVar[str] = "processing_status"
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem(Event):
+    """Something went wrong, or went on by another way; the session lives. `code` is stable.
+
+    Codes: voice_fallback (another voice took over), cannot_say (part of the text was left out), voice_failed,
+    engine_fallback, queue_full, audio_unreadable.
+    """
+
+    type: ClassVar[str] = "error"
+    code: str
+    message: str
+    utterance_id: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""The lip-sync engines: warp (CPU, always there) and musetalk (GPU)."""

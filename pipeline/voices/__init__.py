@@ -1,0 +1,1 @@
+"""Voices: text -> speech, behind one small interface."""

@@ -1,0 +1,1 @@
+"""HTTP, WebRTC signalling, limits and pages. Knows aiohttp and aiortc."""
