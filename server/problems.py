@@ -1,0 +1,166 @@
+"""Failures as RFC 9457 problem+json: one exception to raise, and one middleware that turns every other failure into it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from aiohttp import web
+from pydantic import ValidationError
+
+from pipeline.voices.voice import VoiceError
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+CONTENT_TYPE = "application/problem+json"
+
+_HTTP_CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    408: "request_timeout",
+    411: "length_required",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "unprocessable",
+    429: "too_many_requests",
+}
+
+
+class ProblemError(Exception):
+    """A request that cannot be served. `code` is stable and for programs; `detail` is a sentence for people.
+
+    extra: further members of the JSON object (RFC 9457, section 3.2). headers: of the HTTP response.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        title: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.title = title or HTTPStatus(status).phrase
+        self.headers = dict(headers or {})
+        self.extra = extra
+
+    def body(self) -> dict[str, Any]:
+        """The problem object: type, title, status, code, detail and the extra members."""
+        return {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            **self.extra,
+        }
+
+    def response(self) -> web.Response:
+        return web.Response(
+            status=self.status,
+            body=json.dumps(self.body(), ensure_ascii=False).encode(),
+            content_type=CONTENT_TYPE,
+            headers=self.headers,
+        )
+
+
+def at_capacity(detail: str, retry_after: float) -> ProblemError:
+    """The 503 of a full server; `retry_after` in seconds."""
+    seconds = max(1, round(retry_after))
+    return ProblemError(503, "at_capacity", detail, headers={"Retry-After": str(seconds)}, retry_after=seconds)
+
+
+def invalid(error: ValidationError, *, status: int = 422) -> ProblemError:
+    """A request whose fields do not fit the model: each with its path and a sentence, without echoing the input."""
+    errors = [
+        {"field": ".".join(str(part) for part in item["loc"]) or "(body)", "message": item["msg"], "type": item["type"]}
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors[:5])
+    return ProblemError(status, "invalid_request", detail, errors=errors)
+
+
+def from_http(error: web.HTTPException) -> ProblemError:
+    """aiohttp's own errors (no such route, wrong method, body too large). Its headers (Allow, …) are kept."""
+    status = error.status
+    detail = error.reason
+    if status == 404:
+        detail = "There is nothing at this address."
+    elif status == 405:
+        detail = "This address does not take this method; see the Allow header."
+    elif status == 413:
+        detail = "The body of the request is larger than this address accepts."
+    elif isinstance(error, web.HTTPBadRequest) and error.text:
+        detail = error.text.removeprefix("400: ")[:300]
+    headers = {
+        name: error.headers[name] for name in ("Allow", "Retry-After", "WWW-Authenticate") if name in error.headers
+    }
+    return ProblemError(status, _HTTP_CODES.get(status, f"http_{status}"), detail, headers=headers)
+
+
+Translator = Callable[[Exception], "ProblemError | None"]
+"""Gives the problem for an exception of a domain (avatars, …), or None when it is not one of its own."""
+
+
+def from_voice(error: Exception) -> ProblemError | None:
+    if not isinstance(error, VoiceError):
+        return None
+    status = 422 if error.code == "cannot_say" else 404 if error.code == "unknown_voice" else 502
+    return ProblemError(status, error.code, str(error))
+
+
+def problem_middleware(*translators: Translator) -> Any:
+    """The outermost middleware. An unexpected exception is a 500 with an id that leads to its traceback in the log."""
+    known = (*translators, from_voice)
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except ProblemError as error:
+            return error.response()
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            return from_http(error).response()
+        except ValidationError as error:
+            return invalid(error).response()
+        except ConnectionResetError:
+            raise  # the client has gone: nobody is there to answer
+        except Exception as error:
+            for translate in known:
+                problem = translate(error)
+                if problem is not None:
+                    return problem.response()
+            incident = uuid.uuid4().hex[:12]
+            log.exception("request_failed", incident=incident, method=request.method, route=route_of(request))
+            return ProblemError(
+                500,
+                "internal_error",
+                f"The server met an error it did not expect. Its log has the details under {incident}.",
+                incident=incident,
+            ).response()
+
+    return middleware
+
+
+def route_of(request: web.Request) -> str:
+    """The route's pattern, safe for logs: it holds no ids and no query (tokens travel there)."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "(none)"

@@ -1,0 +1,287 @@
+"""The sessions that exist: made, found by id and token, woken, put to sleep and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from pipeline.events import Event
+from server.admission import Admission, Due, Limits, Refusal
+from server.problems import ProblemError, at_capacity
+
+if TYPE_CHECKING:
+    from pipeline.session import LiveSession
+
+log = structlog.get_logger(__name__)
+
+Listener = Callable[[Event], None]
+"""Called on the event loop with each event of a session; must not block."""
+
+Open = Callable[["Session"], Awaitable["LiveSession"]]
+"""Builds and starts the live part of a session (avatar leased, face opened); the composition root gives it."""
+
+Close = Callable[["Session", "LiveSession"], Awaitable[None]]
+"""Undoes `Open`: closes the live part and gives the avatar back."""
+
+Ender = Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One student's session. `live` is None while it sleeps: nobody is there, and only this record is kept."""
+
+    id: str
+    token: str
+    avatar_id: str
+    voice: str | None
+    student_id: str
+    tutor_id: str | None
+    kb_id: str | None
+    created_at: float  # time.time()
+    live: LiveSession | None = None
+    ended: bool = False
+    listeners: set[Listener] = field(default_factory=set)
+    enders: dict[object, Ender] = field(default_factory=dict)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def emit(self, event: Event) -> None:
+        """Hand an event of the live part to everybody who listens (the WebSockets)."""
+        for listener in tuple(self.listeners):
+            listener(event)
+
+    @contextlib.contextmanager
+    def listening(self, listener: Listener) -> Iterator[None]:
+        self.listeners.add(listener)
+        try:
+            yield
+        finally:
+            self.listeners.discard(listener)
+
+
+class Sessions:
+    """The registry. Owns every live session and the one task that watches for those that have to go."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        open_live: Open,
+        close_live: Close,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._admission = Admission(limits)
+        self._open = open_live
+        self._close = close_live
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+        self._changed = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
+
+    # -- finding ------------------------------------------------------------------------------------------------
+
+    def get(self, session_id: str) -> Session:
+        """The session, or 404 session_not_found."""
+        session = self._sessions.get(session_id)
+        if session is None or session.ended:
+            raise ProblemError(
+                404, "session_not_found", "There is no such session; it may have ended. Start a new one."
+            )
+        return session
+
+    def authorise(self, session_id: str, token: str | None) -> Session:
+        """The session if the token is its own (compared in constant time): else 404, or 401 wrong_token."""
+        session = self.get(session_id)
+        if token is None or not hmac.compare_digest(token.encode(), session.token.encode()):
+            raise ProblemError(
+                401,
+                "wrong_token",
+                "This session needs its own engine_token.",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return session
+
+    def all(self) -> list[Session]:
+        return [session for session in self._sessions.values() if not session.ended]
+
+    def using(self, avatar_id: str) -> int:
+        """How many sessions are on an avatar."""
+        return sum(session.avatar_id == avatar_id for session in self.all())
+
+    def viewers(self, session: Session) -> int:
+        """Viewers and WebSockets that are connected now."""
+        return self._admission.present(session.id)
+
+    def remaining(self, session: Session) -> float:
+        """Seconds until it ends if nobody is there from now on."""
+        return self._admission.remaining(session.id, self._clock())
+
+    @property
+    def awake(self) -> int:
+        return self._admission.awake
+
+    @property
+    def limits(self) -> Limits:
+        return self._admission.limits
+
+    # -- living -------------------------------------------------------------------------------------------------
+
+    async def create(
+        self,
+        *,
+        avatar_id: str,
+        student_id: str,
+        tutor_id: str | None = None,
+        kb_id: str | None = None,
+        voice: str | None = None,
+    ) -> Session:
+        """A new session, awake: its picture and sound run. 503 at_capacity when every seat is taken."""
+        session = Session(
+            id=secrets.token_hex(16),
+            token=secrets.token_urlsafe(32),
+            avatar_id=avatar_id,
+            voice=voice,
+            student_id=student_id,
+            tutor_id=tutor_id,
+            kb_id=kb_id,
+            created_at=time.time(),
+        )
+        _or_503(self._admission.admit(session.id, self._clock()))
+        self._sessions[session.id] = session
+        try:
+            async with session.lock:
+                session.live = await self._open(session)
+        except BaseException:
+            self._forget(session)
+            raise
+        self._changed.set()
+        log.info("session_created", session=session.id, avatar=avatar_id, awake=self.awake)
+        return session
+
+    async def wake(self, session: Session) -> LiveSession:
+        """The live part, started again if the session slept. 503 at_capacity; 404 if it ended meanwhile."""
+        async with session.lock:
+            self.get(session.id)
+            _or_503(self._admission.wake(session.id, self._clock()))
+            if session.live is None:
+                try:
+                    session.live = await self._open(session)
+                except BaseException:
+                    self._admission.slept(session.id)
+                    raise
+                log.info("session_woken", session=session.id)
+            self._changed.set()
+            return session.live
+
+    @contextlib.contextmanager
+    def present(self, session: Session, ender: Ender | None = None) -> Iterator[None]:
+        """Somebody (a viewer's peer, a WebSocket) is there for as long as the block lasts; it keeps the session alive.
+
+        ender: awaited when the session ends or is deleted; it must make the block end soon.
+        """
+        key = object()
+        if ender is not None:
+            session.enders[key] = ender
+        self._admission.enter(session.id, self._clock())
+        self._changed.set()
+        try:
+            yield
+        finally:
+            session.enders.pop(key, None)
+            self._admission.leave(session.id, self._clock())
+            self._changed.set()
+
+    async def end(self, session: Session, reason: str) -> None:
+        """End a session and free everything of it. Ending an ended one does nothing."""
+        if session.ended:
+            return
+        session.ended = True
+        for ender in tuple(session.enders.values()):
+            try:
+                await asyncio.wait_for(ender(), 2)
+            except Exception:
+                log.exception("session_ender_failed", session=session.id)
+        async with session.lock:
+            await self._sleep(session)
+        self._forget(session)
+        log.info("session_ended", session=session.id, reason=reason)
+
+    # -- watching -----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        self._watch = asyncio.create_task(self._watch_forever(), name="sessions-watch")
+
+    async def close(self) -> None:
+        """End every session and the watching."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        await asyncio.gather(*(self.end(session, "shutdown") for session in self.all()))
+
+    async def _watch_forever(self) -> None:
+        while True:
+            self._changed.clear()
+            for due in self._admission.due(self._clock()):
+                await self._carry_out(due)
+            upcoming = self._admission.next_due()
+            timeout = None if upcoming is None else max(0.05, upcoming - self._clock())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), timeout)
+
+    async def _carry_out(self, due: Due) -> None:
+        session = self._sessions[due.session_id]
+        try:
+            if due.action == "end":
+                await self.end(session, due.reason)
+                return
+            async with session.lock:
+                if due in self._admission.due(self._clock()):  # nobody came back while the lock was waited for
+                    await self._sleep(session)
+                    log.info("session_asleep", session=session.id, reason=due.reason)
+        except Exception:
+            log.exception("session_watch_failed", session=session.id, action=due.action)
+
+    async def _sleep(self, session: Session) -> None:
+        live, session.live = session.live, None
+        self._admission.slept(session.id)
+        if live is not None:
+            await self._close(session, live)
+
+    def _forget(self, session: Session) -> None:
+        session.ended = True
+        self._admission.release(session.id)
+        self._sessions.pop(session.id, None)
+        self._changed.set()
+
+
+def _or_503(refusal: Refusal | None) -> None:
+    if refusal is not None:
+        raise at_capacity(f"No session can start now: {refusal.reason}. Try again soon.", refusal.retry_after)
+
+
+def summary(sessions: Sessions, session: Session) -> dict[str, Any]:
+    """A session as the API shows it; no token in it."""
+    return {
+        "session_id": session.id,
+        "status": "active" if sessions.viewers(session) else "ready" if session.live is not None else "asleep",
+        "avatar_id": session.avatar_id,
+        "tutor_id": session.tutor_id,
+        "student_id": session.student_id,
+        "kb_id": session.kb_id,
+        "voice": session.voice,
+        "viewers": sessions.viewers(session),
+        "created_at": iso(session.created_at),
+        "expires_at": iso(time.time() + sessions.remaining(session)),
+    }
+
+
+def iso(seconds: float) -> str:
+    """RFC 3339, UTC, of a time.time()."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
