@@ -1,0 +1,49 @@
+# Two commands: `make run` serves on port 9000, `make test` runs every test. Each sets up what is missing.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+PY := $(VENV)/bin/python
+
+.PHONY: run test lint unit bench doctor clean setup
+
+setup: $(VENV)/.installed models/faces/.complete
+
+run: setup
+	@exec $(PY) run.py serve
+
+test: lint unit
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+unit: setup $(VENV)/.installed-dev $(VENV)/.chromium
+	$(PY) -m pytest
+
+bench: setup $(VENV)/.installed-dev $(VENV)/.chromium
+	$(PY) -m bench
+
+doctor: setup
+	$(PY) run.py doctor
+
+$(VENV)/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] >= (3, 11) else "Lectern needs Python 3.11 or newer; point PYTHON at one: make PYTHON=python3.11")'
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+models/faces/.complete: $(VENV)/.installed avatars/models.py
+	$(PY) run.py models fetch faces
+	@mkdir -p $(@D) && touch $@
+
+$(VENV)/.chromium: bench/install_chromium.sh $(VENV)/.installed-dev
+	bash bench/install_chromium.sh
+	@touch $@
+
+clean:
+	rm -rf $(VENV) models data .mypy_cache .ruff_cache .pytest_cache .hypothesis

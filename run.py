@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""The one entry point: serve, and small commands for operators (avatar, models, doctor, bench)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads are placed by us; spinning library pools only take cores away
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    from server import commands
+
+    return commands.run(arguments)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line. Every command takes --config; `serve` also takes the settings people change most."""
+    top = argparse.ArgumentParser(prog="run.py", description="Lectern: a live tutor with a teacher's face")
+    top.add_argument("--config", default=None, metavar="FILE", help="settings file (default: config.yaml here)")
+    commands = top.add_subparsers(dest="command", required=True)
+
+    serve = commands.add_parser("serve", help="run the server")
+    serve.add_argument("--host", help="address to listen on (default 127.0.0.1: this machine only)")
+    serve.add_argument("--port", type=int, help="port to listen on (default 9000)")
+
+    avatar = commands.add_parser("avatar", help="make, list and delete avatars").add_subparsers(
+        dest="action", required=True
+    )
+    create = avatar.add_parser("create", help="make an avatar of a video or a portrait picture")
+    create.add_argument("id", help="its name: letters, digits, . _ - (at most 64)")
+    create.add_argument("video", help="mp4, mov, mkv or webm; or a JPEG or PNG portrait")
+    create.add_argument("--tutor", default=None, help="the tutor it belongs to (default: the same name)")
+    create.add_argument("--blur", action="store_true", help="blur the background behind the person")
+    avatar.add_parser("list", help="list the avatars and their states")
+    delete = avatar.add_parser("delete", help="delete an avatar")
+    delete.add_argument("id")
+
+    models = commands.add_parser("models", help="fetch models").add_subparsers(dest="action", required=True)
+    fetch = models.add_parser("fetch", help="fetch models that are not in the repository")
+    fetch.add_argument("what", choices=["faces"])
+
+    commands.add_parser("doctor", help="what is installed, what works here, and how to mend what doesn't")
+
+    bench = commands.add_parser("bench", help="measure, and print the table of docs/benchmarks.md")
+    bench.add_argument("names", nargs="*", help="single measurements (default: all)")
+    return top
+
+
+if __name__ == "__main__":
+    sys.exit(main())
