@@ -1,0 +1,1 @@
+"""What Lectern costs and how fast it is, measured on the spot."""
