@@ -1,0 +1,176 @@
+"""Request bodies: JSON into models, and files streamed to disk, both under limits of size and time."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from aiohttp import BodyPartReader, MultipartReader, web
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from server.problems import ProblemError
+
+M = TypeVar("M", bound=BaseModel)
+
+JSON_LIMIT = 1 << 20  # bytes
+FIELD_LIMIT = 4096  # bytes of one text field of a form
+READ_SECONDS = 30.0  # a body, or the next piece of a stream, has to come within this
+_BLOCK = 1 << 20
+
+
+class ByteSource(Protocol):
+    """Where a file comes from: a part of a form or a whole body."""
+
+    async def next(self) -> bytes:
+        """The next piece; b"" at the end."""
+
+
+class PartSource:
+    """The bytes of one part of a multipart body."""
+
+    def __init__(self, part: BodyPartReader) -> None:
+        self._part = part
+
+    async def next(self) -> bytes:
+        return bytes(await self._part.read_chunk(1 << 16))
+
+
+class BodySource:
+    """The bytes of a raw body."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._content = request.content
+
+    async def next(self) -> bytes:
+        return await self._content.readany()
+
+
+async def read_json(request: web.Request, model: type[M]) -> M:
+    """The body as `model`. 400 invalid_json, 413 too_large, 415 unsupported_media_type, 422 invalid_request."""
+    kind = request.content_type
+    if kind not in ("application/json", "application/octet-stream") and not kind.endswith("+json"):
+        raise ProblemError(415, "unsupported_media_type", "Send JSON, with Content-Type: application/json.")
+    body = await read_limited(BodySource(request), JSON_LIMIT, request.content_length)
+    return model.model_validate(parse_json(body))
+
+
+def parse_json(body: bytes | str) -> object:
+    """400 invalid_json when it is none, or is nested too deep."""
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise ProblemError(400, "invalid_json", f"The body is not JSON: {error}.") from error
+
+
+async def read_limited(source: ByteSource, limit: int, announced: int | None = None) -> bytes:
+    """All bytes, at most `limit`: 413 too_large. 408 when they do not come."""
+    if announced is not None and announced > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    while piece := await _next(source):
+        body += piece
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+async def stream_to_file(source: ByteSource, path: Path, limit: int, announced: int | None = None) -> int:
+    """Write a stream to a new file, at most `limit` bytes; gives their number. On any failure the file is removed.
+
+    413 too_large, 408 request_timeout, 507 disk_full.
+    """
+    if announced is not None and announced > limit:
+        raise _too_large(limit)
+    written = 0
+    complete = False
+    try:
+        file = path.open("xb", 0)
+        try:
+            block = bytearray()
+            while True:
+                piece = await _next(source)
+                written += len(piece)
+                if written > limit:
+                    raise _too_large(limit)
+                block += piece
+                if block and (len(block) >= _BLOCK or not piece):
+                    await asyncio.to_thread(_write_all, file, bytes(block))
+                    block.clear()
+                if not piece:
+                    break
+        finally:
+            file.close()
+        complete = True
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise disk_full() from error
+        raise
+    finally:
+        if not complete:
+            path.unlink(missing_ok=True)
+    return written
+
+
+async def text_field(part: BodyPartReader) -> str:
+    """A short text field of a form. 413 too_large, 400 bad_request when it is not UTF-8."""
+    body = await read_limited(PartSource(part), FIELD_LIMIT)
+    try:
+        return body.decode().strip()
+    except UnicodeDecodeError as error:
+        raise ProblemError(400, "bad_request", f"The field {part.name!r} is not UTF-8 text.") from error
+
+
+async def next_part(reader: MultipartReader) -> BodyPartReader | None:
+    """The next part of a form, None at its end. 400 bad_multipart when the form is broken, 408 when it does not come."""
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            part = await reader.next()
+    except TimeoutError as error:
+        raise _timeout() from error
+    except ValueError as error:
+        raise ProblemError(400, "bad_multipart", f"The form is broken: {error}.") from error
+    if part is None or isinstance(part, BodyPartReader):
+        return part
+    raise ProblemError(400, "bad_multipart", "A form inside a form is not accepted.")
+
+
+def disk_full() -> ProblemError:
+    return ProblemError(507, "disk_full", "The server's disk is full; nothing was kept. Its operator has to make room.")
+
+
+def truth(text: str, field: str) -> bool:
+    """A form's yes or no. 422 invalid_request."""
+    value = text.lower()
+    if value in ("1", "true", "yes", "on"):
+        return True
+    if value in ("", "0", "false", "no", "off"):
+        return False
+    raise ProblemError(422, "invalid_request", f"{field}: write true or false.")
+
+
+def _write_all(file: object, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]  # type: ignore[attr-defined]
+
+
+async def _next(source: ByteSource) -> bytes:
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            return await source.next()
+    except TimeoutError as error:
+        raise _timeout() from error
+    except ValueError as error:
+        raise ProblemError(400, "bad_multipart", f"The form is broken: {error}.") from error
+
+
+def _timeout() -> ProblemError:
+    return ProblemError(408, "request_timeout", f"Nothing came for {READ_SECONDS:.0f} s; the request was given up.")
+
+
+def _too_large(limit: int) -> ProblemError:
+    size = f"{limit >> 20} MB" if limit >= 1 << 20 else f"{limit} bytes"
+    return ProblemError(413, "too_large", f"This is larger than the {size} that are accepted.", limit_bytes=limit)

@@ -1,0 +1,312 @@
+"""Every setting of the server: its type, its default, and where it may come from."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from pipeline.media import VideoSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; str() names each wrong key and what is wrong with it, one a line."""
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(_Group):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9000
+    api_key: SecretStr = SecretStr("")
+    allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            scheme, separator, rest = origin.partition("://")
+            if scheme not in ("http", "https") or not separator or not rest or "/" in rest:
+                raise ValueError(f"{origin!r} is not an origin; write it like https://school.example")
+        return origins
+
+
+class AvatarSettings(_Group):
+    dir: Path = Path("data/avatars")
+    max_height: Annotated[int, Field(ge=240, le=1080)] = 720
+    max_seconds: Annotated[float, Field(ge=1, le=300)] = 30.0
+    import_dirs: tuple[Path, ...] = (Path("data/import"),)
+    max_upload_mb: Annotated[int, Field(ge=1, le=10_000)] = 500
+    cache_gb: Positive = 8.0
+    parallel_builds: Annotated[int, Field(ge=1, le=16)] = 1
+    wait_seconds: Annotated[float, Field(gt=0, le=600)] = 120.0
+
+
+class LipSyncSettings(_Group):
+    enable_musetalk: bool = False
+    musetalk_base: Path | None = None
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+
+
+class VoiceSettings(_Group):
+    default: Annotated[str, Field(min_length=1)] = "hibari:heart"
+
+
+class VideoGroup(_Group):
+    codec: Literal["h264", "vp8"] = "h264"
+    height: Annotated[int, Field(ge=144, le=1080, multiple_of=2)] | None = None
+    bitrate: Annotated[int, Field(ge=100_000, le=50_000_000)] = 2_500_000
+    max_bitrate: Annotated[int, Field(ge=100_000, le=50_000_000)] = 4_000_000
+    min_bitrate: Annotated[int, Field(ge=50_000, le=50_000_000)] = 600_000
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"] = "superfast"
+    gop: Annotated[int, Field(ge=25, le=3000)] = 250
+
+    @model_validator(mode="after")
+    def _ordered(self) -> VideoGroup:
+        if not self.min_bitrate <= self.bitrate <= self.max_bitrate:
+            raise ValueError("needs min_bitrate <= bitrate <= max_bitrate")
+        return self
+
+    def encoder(self) -> VideoSettings:
+        """The same, as the pipeline takes it."""
+        return VideoSettings(**self.model_dump())
+
+
+class SessionSettings(_Group):
+    max_sessions: Annotated[int, Field(ge=1, le=10_000)] = 8
+    timeout_seconds: Positive = 1800.0
+    first_seconds: Positive = 60.0
+    leave_seconds: Annotated[float, Field(ge=0)] = 3.0
+    max_text_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
+    max_audio_mb: Annotated[int, Field(ge=1, le=1000)] = 25
+    max_audio_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
+
+
+class WebRtcSettings(_Group):
+    public_ip: str = ""
+    port_min: Annotated[int, Field(ge=0, le=65535)] = 0
+    port_max: Annotated[int, Field(ge=0, le=65535)] = 0
+    stun_server: str = ""
+    turn_server: str = ""
+    turn_server_local: str = ""
+    turn_username: str = ""
+    turn_password: SecretStr = SecretStr("")
+
+    @field_validator("public_ip")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        import ipaddress
+
+        if value:
+            ipaddress.ip_address(value)
+        return value
+
+    @model_validator(mode="after")
+    def _range(self) -> WebRtcSettings:
+        if bool(self.port_min) != bool(self.port_max) or self.port_min > self.port_max:
+            raise ValueError("port_min and port_max go together, port_min <= port_max; 0 and 0: any free port")
+        return self
+
+
+class Settings(BaseSettings):
+    """All of it. Made by `load`; the constructor alone gives the defaults and what its arguments change."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="LECTERN_", env_nested_delimiter="__", env_ignore_empty=True
+    )
+
+    server: ServerSettings = ServerSettings()
+    avatars: AvatarSettings = AvatarSettings()
+    lipsync: LipSyncSettings = LipSyncSettings()
+    voice: VoiceSettings = VoiceSettings()
+    video: VideoGroup = VideoGroup()
+    sessions: SessionSettings = SessionSettings()
+    webrtc: WebRtcSettings = WebRtcSettings()
+
+    _layers: ClassVar[_Layers | None] = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The first wins: arguments (the command line), environment, .env, config.yaml. Alone: arguments only."""
+        layers = cls._layers
+        if layers is None:
+            return (init_settings,)
+        return (
+            init_settings,
+            _Fixed(settings_cls, from_operator_names(layers.environ)),
+            EnvSettingsSource(settings_cls),
+            _Fixed(settings_cls, from_operator_names(layers.dotenv)),
+            DotEnvSettingsSource(settings_cls, env_file=layers.dotenv_path),
+            _Fixed(settings_cls, layers.file),
+        )
+
+
+OPERATOR_NAMES: dict[str, tuple[str, str]] = {
+    "ENABLE_MUSETALK": ("lipsync", "enable_musetalk"),
+    "MUSETALK_BASE": ("lipsync", "musetalk_base"),
+    "AVATARS_DIR": ("avatars", "dir"),
+    "MAX_SESSIONS": ("sessions", "max_sessions"),
+    "SESSION_TIMEOUT_SECONDS": ("sessions", "timeout_seconds"),
+    "WEBRTC_PUBLIC_IP": ("webrtc", "public_ip"),
+    "WEBRTC_PORT_MIN": ("webrtc", "port_min"),
+    "WEBRTC_PORT_MAX": ("webrtc", "port_max"),
+    "WEBRTC_STUN_SERVER": ("webrtc", "stun_server"),
+    "WEBRTC_TURN_SERVER": ("webrtc", "turn_server"),
+    "WEBRTC_TURN_SERVER_LOCAL": ("webrtc", "turn_server_local"),
+    "WEBRTC_TURN_USERNAME": ("webrtc", "turn_username"),
+    "WEBRTC_TURN_PASSWORD": ("webrtc", "turn_password"),
+    "TTS_VOICE": ("voice", "default"),
+}
+"""Environment names that operators already use. Every setting also has the form LECTERN_GROUP__KEY."""
+
+UNUSED_NAMES = {
+    "MUSETALK_CONDA_ENV": "MuseTalk runs in the server's own Python environment",
+    "FFMPEG_PATH": "video is read and written by PyAV, which brings its own FFmpeg",
+}
+"""Environment names that are accepted without effect, and why."""
+
+
+class _Layers:
+    """What `load` read, for the sources of one construction."""
+
+    def __init__(self, file: dict[str, Any], dotenv_path: Path, environ: Mapping[str, str]) -> None:
+        self.file = file
+        self.environ = environ
+        self.dotenv_path = dotenv_path
+        self.dotenv = {key: value for key, value in dotenv_values(dotenv_path).items() if value is not None}
+
+
+class _Fixed(PydanticBaseSettingsSource):
+    """A source that gives a dictionary which was read before."""
+
+    def __init__(self, settings_cls: type[BaseSettings], values: dict[str, Any]) -> None:
+        super().__init__(settings_cls)
+        self._values = values
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return self._values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return self._values
+
+
+def from_operator_names(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that the operators' own names carry; an empty value counts as not set."""
+    values: dict[str, dict[str, Any]] = {}
+    for name, (group, key) in OPERATOR_NAMES.items():
+        value = environ.get(name, "").strip()
+        if value:
+            values.setdefault(group, {})[key] = value
+    return values
+
+
+def load(
+    config: Path | None = None,
+    *,
+    dotenv: Path | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
+    """Read config.yaml, then .env beside it, then the environment, then `overrides` (the command line); the last wins.
+
+    overrides: {group: {key: value}}. Relative paths are made absolute from the folder of config.yaml.
+    Raises SettingsError with a message for people that names the keys.
+    """
+    path = config or ROOT / "config.yaml"
+    base = path.resolve().parent
+    layers = _Layers(_read_yaml(path, required=config is not None), dotenv or base / ".env", os.environ)
+    Settings._layers = layers
+    try:
+        settings = Settings(**{group: dict(values) for group, values in (overrides or {}).items()})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(item) for item in error.errors(include_url=False))) from error
+    finally:
+        Settings._layers = None
+    return _absolute(settings, base)
+
+
+def unused_names() -> dict[str, str]:
+    """Accepted environment names that are set now though nothing uses them, each with the reason."""
+    return {name: why for name, why in UNUSED_NAMES.items() if os.environ.get(name)}
+
+
+def _read_yaml(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if required:
+            raise SettingsError(f"{path}: there is no such file") from None
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: is not YAML: {error}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise SettingsError(f"{path}: must hold groups of settings (server:, avatars:, …)")
+    return {str(group): {} if values is None else values for group, values in data.items()}
+
+
+def _explain(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        hint = difflib.get_close_matches(key, _all_keys(), n=1)
+        return f"{key}: unknown setting" + (f"; did you mean {hint[0]}?" if hint else "")
+    secret = "key" in key or "password" in key
+    given = "" if secret or isinstance(item["input"], dict | BaseModel) else f" (it is {item['input']!r})"
+    return f"{key}: {item['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _all_keys() -> list[str]:
+    keys = []
+    for group, info in Settings.model_fields.items():
+        keys.append(group)
+        model = info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            keys += [f"{group}.{key}" for key in model.model_fields]
+    return keys
+
+
+def _absolute(settings: Settings, base: Path) -> Settings:
+    avatars = settings.avatars.model_copy(
+        update={
+            "dir": base / settings.avatars.dir.expanduser(),
+            "import_dirs": tuple(base / folder.expanduser() for folder in settings.avatars.import_dirs),
+        }
+    )
+    lipsync = settings.lipsync
+    if lipsync.musetalk_base is not None:
+        lipsync = lipsync.model_copy(update={"musetalk_base": base / lipsync.musetalk_base.expanduser()})
+    return settings.model_copy(update={"avatars": avatars, "lipsync": lipsync})
