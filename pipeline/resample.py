@@ -33,9 +33,7 @@ class Resampler:
     def fits(self, frame: AudioFrame) -> bool:
         """Whether a decoded frame is of the kind this resampler was made for (streams may change midway)."""
         return (
-            frame.sample_rate == self._rate
-            and frame.format.name == self._format
-            and frame.layout.name == self._layout
+            frame.sample_rate == self._rate and frame.format.name == self._format and frame.layout.name == self._layout
         )
 
     def feed(self, frame: AudioFrame) -> Pcm:

@@ -1,0 +1,136 @@
+"""Writing systems: which one a character belongs to, and which runs of a text a voice has sounds for."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from functools import lru_cache
+
+_NAMES = {
+    "LATIN": "latin",
+    "FULLWIDTH": "latin",
+    "CJK": "han",
+    "IDEOGRAPHIC": "han",
+    "HIRAGANA": "kana",
+    "KATAKANA": "kana",
+    "HALFWIDTH": "kana",
+    "HANGUL": "hangul",
+    "BOPOMOFO": "han",
+}
+
+_SCRIPTS_OF = {
+    "zh": {"han"},
+    "ja": {"han", "kana"},
+    "ko": {"hangul", "han"},
+    "ru": {"cyrillic"},
+    "uk": {"cyrillic"},
+    "bg": {"cyrillic"},
+    "sr": {"cyrillic"},
+    "mk": {"cyrillic"},
+    "kk": {"cyrillic"},
+    "mn": {"cyrillic"},
+    "el": {"greek"},
+    "ar": {"arabic"},
+    "fa": {"arabic"},
+    "ur": {"arabic"},
+    "ps": {"arabic"},
+    "he": {"hebrew"},
+    "hi": {"devanagari"},
+    "mr": {"devanagari"},
+    "ne": {"devanagari"},
+    "bn": {"bengali"},
+    "ta": {"tamil"},
+    "te": {"telugu"},
+    "kn": {"kannada"},
+    "ml": {"malayalam"},
+    "gu": {"gujarati"},
+    "si": {"sinhala"},
+    "th": {"thai"},
+    "lo": {"lao"},
+    "km": {"khmer"},
+    "my": {"myanmar"},
+    "ka": {"georgian"},
+    "am": {"ethiopic"},
+}
+
+# The language to look for a voice in, by script, where the script says it (Latin doesn't).
+_LANGUAGE_OF = {
+    "han": "zh",
+    "kana": "ja",
+    "hangul": "ko",
+    "cyrillic": "ru",
+    "greek": "el",
+    "arabic": "ar",
+    "hebrew": "he",
+    "devanagari": "hi",
+    "bengali": "bn",
+    "tamil": "ta",
+    "telugu": "te",
+    "thai": "th",
+}
+
+
+@lru_cache(maxsize=4096)
+def script(character: str) -> str:
+    """The script of a character: "latin", "han", …; "digit"; "symbol" (emoji, signs); "" for marks, spaces, punctuation."""
+    if character.isascii():
+        return "latin" if character.isalpha() else "digit" if character.isdigit() else ""
+    category = unicodedata.category(character)
+    if category == "Nd":
+        return "digit"
+    if category[0] in "PZ" or category in ("Mn", "Me", "Cf", "Cc", "Sk", "Sc", "Sm", "No"):
+        return ""
+    if category[0] in "LMN":
+        name = unicodedata.name(character, "unknown").split(" ", 1)[0]
+        return _NAMES.get(name, name.lower())
+    return "symbol" if character >= "\u2300" else ""  # "°", "©", "™" are read by every voice
+
+
+def scripts(text: str) -> frozenset[str]:
+    """All the scripts in a text, without "digit" and ""."""
+    return frozenset(map(script, text)) - {"", "digit"}
+
+
+def scripts_of(language: str) -> frozenset[str]:
+    """What a voice of a language ("zh-CN", "en") reads. Every one of them reads Latin letters as well."""
+    return frozenset(_SCRIPTS_OF.get(language.split("-")[0].lower(), set()) | {"latin"})
+
+
+def language_of(text: str) -> str | None:
+    """The language whose voice should read a text, as far as its script tells ("zh", "ja", …)."""
+    found = scripts(text)
+    if "kana" in found:
+        return "ja"
+    counts: dict[str, int] = {}
+    for character in text:
+        language = _LANGUAGE_OF.get(script(character))
+        if language is not None:
+            counts[language] = counts.get(language, 0) + 1
+    return max(counts, key=lambda language: counts[language]) if counts else None
+
+
+def has_sound(text: str) -> bool:
+    """Whether there is anything to read in a text: a letter, a digit or a symbol (not only punctuation)."""
+    return any(map(script, text))
+
+
+def sayable(text: str, can_say: Callable[[str], bool]) -> tuple[str, str]:
+    """`text` in two: what can be said of it, and what not (both with single spaces)."""
+    said: list[str] = []
+    left: list[str] = []
+    run = ""
+    kind = True  # punctuation and spaces go with what stands before them
+    for character in text:
+        able = kind if script(character) == "" else can_say(character)
+        if able != kind:
+            (said if kind else left).append(run)
+            run = ""
+        kind = able
+        run += character
+    if run:
+        (said if kind else left).append(run)
+    return _joined(said), _joined(left)
+
+
+def _joined(runs: list[str]) -> str:
+    return " ".join(" ".join(runs).split())
