@@ -1,0 +1,1 @@
+"""WebRTC: a session's packets to any number of browsers."""

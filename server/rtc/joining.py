@@ -1,0 +1,71 @@
+"""A viewer's way into a session, the same for WHEP and for the WebSocket's webrtc_offer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+from server.problems import ProblemError, at_capacity
+from server.rtc.addresses import is_loopback
+from server.rtc.offer import BadOffer, read_offer
+from server.rtc.private import NoPortError
+from server.rtc.registry import Entry, PeerRegistry, TooManyPeersError
+from server.sessions import Session
+
+if TYPE_CHECKING:
+    from pipeline.session import LiveSession
+
+
+class SessionLookup(Protocol):
+    """What joining needs of server.sessions.Sessions."""
+
+    def authorise(self, session_id: str, token: str | None) -> Session:
+        """Raises ProblemError: 404 for an unknown session, 401 for a wrong token."""
+
+    async def wake(self, session: Session) -> LiveSession: ...
+
+    def present(
+        self, session: Session, ender: Callable[[], Awaitable[None]] | None = None
+    ) -> AbstractContextManager[None]: ...
+
+
+async def join(
+    sessions: SessionLookup, peers: PeerRegistry, session: Session, offer: str, client: str | None
+) -> tuple[Entry, str]:
+    """Answer a viewer's offer; the session counts the viewer as present until its connection has gone.
+
+    client: the address that the offer came from. Raises ProblemError: 400 and 422 with the codes of BadOffer, 503
+    at_capacity.
+    """
+    try:
+        checked = read_offer(offer)
+        live = await sessions.wake(session)
+        return await peers.connect(
+            session.id,
+            live,
+            live.video.codec,
+            checked,
+            near=is_loopback(client),
+            presence=lambda entry: sessions.present(session, _ender(peers, entry)),
+        )
+    except BadOffer as error:
+        raise refusal(error) from error
+    except TooManyPeersError as error:
+        raise at_capacity(str(error), error.retry_after) from error
+    except NoPortError as error:
+        raise at_capacity("No UDP port is free for a further viewer; see WEBRTC_PORT_MIN and _MAX.", 10) from error
+    except TimeoutError as error:
+        raise ProblemError(504, "answer_timeout", "The answer could not be made in time. Try again.") from error
+
+
+def refusal(error: BadOffer) -> ProblemError:
+    """A bad offer or candidate as a problem."""
+    return ProblemError(422 if error.understood else 400, error.code, str(error))
+
+
+def _ender(peers: PeerRegistry, entry: Entry) -> Callable[[], Awaitable[None]]:
+    async def end() -> None:
+        await peers.close_peer(entry.session_id, entry.id, "session_ended")
+
+    return end
