@@ -1,0 +1,157 @@
+/** Calls to the server. Every one has a time limit, and every failure is an `ApiError` with a stable code. */
+
+/**
+ * @typedef {object} QualityItem
+ * @property {string} code
+ * @property {string} severity
+ * @property {string} message
+ */
+
+/**
+ * An avatar as the server describes it.
+ * @typedef {object} AvatarRecord
+ * @property {string} id
+ * @property {string} name what to call it on the page
+ * @property {"preparing" | "ready" | "failed"} state
+ * @property {number} progress 0..1
+ * @property {string} stage
+ * @property {{code: string, message: string} | null} failure why it failed
+ * @property {QualityItem[]} quality what the check had to say
+ */
+
+/**
+ * @typedef {object} SessionInfo
+ * @property {string} session_id
+ * @property {string} engine_url
+ * @property {string} engine_token
+ * @property {string} whep_url
+ * @property {RTCIceServer[]} ice_servers
+ */
+
+export class ApiError extends Error {
+  /**
+   * @param {string} code stable: the server's own, or network, timeout
+   * @param {string} detail
+   * @param {number} [status] 0: no answer came
+   * @param {number | null} [retryAfter] seconds
+   */
+  constructor(code, detail, status = 0, retryAfter = null) {
+    super(detail || code);
+    this.name = "ApiError";
+    this.code = code;
+    this.detail = detail;
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/**
+ * The error a response carries: problem+json where there is one.
+ * @param {number} status @param {string} body @param {string | null} retryAfter @returns {ApiError}
+ */
+export function problem(status, body, retryAfter) {
+  let code = "";
+  let detail = "";
+  try {
+    const data = JSON.parse(body);
+    code = String(data.code ?? "");
+    detail = String(data.detail ?? data.title ?? "");
+  } catch {
+    detail = ""; // not JSON (a proxy's page, say): the status alone must do
+  }
+  const seconds = Number(retryAfter);
+  const wait = retryAfter !== null && Number.isFinite(seconds) ? Math.max(1, Math.min(seconds, 300)) : null;
+  return new ApiError(code || `http_${status}`, detail, status, wait);
+}
+
+/**
+ * @param {string} path
+ * @param {RequestInit & {timeout?: number}} [options] timeout in ms
+ * @returns {Promise<Response>} a response in the 200s
+ */
+export async function request(path, { timeout = 15000, ...options } = {}) {
+  let response;
+  try {
+    const limit = AbortSignal.timeout(timeout);
+    const signal = options.signal ? AbortSignal.any([limit, options.signal]) : limit;
+    response = await fetch(path, { ...options, signal });
+  } catch (error) {
+    if (options.signal?.aborted) throw new ApiError("aborted", "");
+    const late = error instanceof DOMException && error.name === "TimeoutError";
+    throw new ApiError(late ? "timeout" : "network", String(error));
+  }
+  if (!response.ok) {
+    const body = await response.text().catch(() => "");
+    throw problem(response.status, body, response.headers.get("Retry-After"));
+  }
+  return response;
+}
+
+/** A readable name for an id: "ms-chen" is "Ms Chen". @param {string} id */
+export function nameOf(id) {
+  return id.replace(/[-_]+/g, " ").trim().replace(/(^|\s)(\p{L})/gu, (whole) => whole.toUpperCase()) || id;
+}
+
+/** @param {any} raw a record as it came @returns {AvatarRecord} */
+export function avatarRecord(raw) {
+  const id = String(raw.avatar_id ?? raw.id ?? "");
+  const findings = raw.quality?.findings ?? raw.quality;
+  return {
+    id,
+    name: String(raw.name || nameOf(id)),
+    state: raw.state ?? "ready",
+    progress: Math.max(0, Math.min(1, Number(raw.progress ?? 0))),
+    stage: String(raw.stage ?? ""),
+    failure: raw.error ? { code: String(raw.error.code ?? "internal"), message: String(raw.error.message ?? "") } : null,
+    quality: Array.isArray(findings) ? findings : [],
+  };
+}
+
+/** @returns {Promise<AvatarRecord[]>} */
+export async function listAvatars() {
+  const data = await (await request("/v1/avatars")).json();
+  const items = data.items ?? (data.avatars ?? []).map((/** @type {string} */ id) => ({ id }));
+  return items.map(avatarRecord);
+}
+
+/** @param {string} id @returns {Promise<AvatarRecord>} */
+export async function getAvatar(id) {
+  return avatarRecord(await (await request(`/v1/avatars/${encodeURIComponent(id)}`)).json());
+}
+
+/** @param {string} id */
+export async function deleteAvatar(id) {
+  await request(`/v1/avatars/${encodeURIComponent(id)}`, { method: "DELETE" });
+}
+
+/** @param {string} id @returns {string} */
+export function previewUrl(id) {
+  return `/v1/avatars/${encodeURIComponent(id)}/preview.jpg`;
+}
+
+/** @param {string} avatarId @param {string} student @returns {Promise<SessionInfo>} */
+export async function createSession(avatarId, student) {
+  const response = await request("/v1/sessions", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ avatar_id: avatarId, student_id: student }),
+  });
+  return response.json();
+}
+
+/** Whether a session still lives: asks the server. @param {SessionInfo} info */
+export async function probeSession(info) {
+  await request(`/v1/sessions/${encodeURIComponent(info.session_id)}`, {
+    headers: { Authorization: `Bearer ${info.engine_token}` },
+    timeout: 5000,
+  });
+}
+
+/** End a session; `keepalive` lets the call outlive the page. @param {SessionInfo} info @param {boolean} keepalive */
+export function endSession(info, keepalive) {
+  return request(`/v1/sessions/${encodeURIComponent(info.session_id)}`, {
+    method: "DELETE",
+    headers: { Authorization: `Bearer ${info.engine_token}` },
+    keepalive,
+  });
+}

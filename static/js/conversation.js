@@ -1,0 +1,158 @@
+/** The words of a session: captions, history, what the tutor is doing, typing and interrupting. */
+
+import { CaptionView } from "./captions.js";
+import { byId, toast } from "./dom.js";
+import { codeOf } from "./errors.js";
+import { has, language, t } from "./i18n.js";
+import { History } from "./history.js";
+
+/** The most characters of one message. */
+export const MOST_TEXT = 4000;
+
+export class Conversation {
+  constructor() {
+    /** @type {import("./live.js").LiveSession | null} */
+    this.session = null;
+    this.captions = new CaptionView(byId("captions"));
+    this.history = new History(byId("bubbles"), byId("hello"));
+    /** @type {HTMLTextAreaElement} */
+    this.text = byId("text");
+    /** @type {HTMLButtonElement} */
+    this.button = byId("interrupt");
+    /** @type {Set<string>} */
+    this.speaking = new Set();
+    this.#wire();
+  }
+
+  #wire() {
+    byId("composer").addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (this.say(this.text.value)) {
+        this.text.value = "";
+        this.#grow();
+      }
+    });
+    this.text.addEventListener("keydown", (event) => {
+      // While a Chinese word is being composed, Enter belongs to the input method.
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+      event.preventDefault();
+      /** @type {HTMLFormElement} */ (byId("composer")).requestSubmit();
+    });
+    this.text.addEventListener("input", () => this.#grow());
+    for (const button of document.querySelectorAll(".try")) {
+      button.addEventListener("click", () => {
+        this.say(button.textContent ?? "");
+        this.text.focus();
+      });
+    }
+    this.button.addEventListener("click", () => this.interrupt());
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && !event.isComposing && !document.fullscreenElement && this.interrupt()) {
+        event.preventDefault();
+      }
+    });
+  }
+
+  /** Listen to a session from here on. @param {import("./live.js").LiveSession} session */
+  attach(session) {
+    this.session = session;
+    session.addEventListener("message", (event) => this.#take(/** @type {CustomEvent} */ (event).detail));
+    session.addEventListener("over", () => this.rest());
+    session.addEventListener("state", () => {
+      if (session.state === "reconnecting") this.#quiet();
+    });
+  }
+
+  /** Nothing is being said any more. */
+  rest() {
+    this.#quiet();
+    this.captions.clear();
+    this.history.close();
+  }
+
+  clear() {
+    this.rest();
+    this.history.clear();
+  }
+
+  /** @param {string} raw @returns {boolean} whether it was sent */
+  say(raw) {
+    const text = raw.trim();
+    if (!text) return false;
+    if (text.length > MOST_TEXT) {
+      toast(t("student.tooLong", { max: MOST_TEXT }), "bad");
+      return false;
+    }
+    if (!this.session?.send({ type: "text", text })) {
+      toast(t("student.notConnected"), "bad");
+      return false;
+    }
+    this.history.student(text);
+    return true;
+  }
+
+  /** @returns {boolean} whether there was something to interrupt */
+  interrupt() {
+    if (this.button.disabled) return false;
+    const sent = this.session?.interrupt() ?? false;
+    if (sent) this.captions.clear();
+    return sent;
+  }
+
+  #grow() {
+    this.text.style.height = "auto";
+    this.text.style.height = `${Math.min(this.text.scrollHeight, 140)}px`;
+  }
+
+  #quiet() {
+    this.speaking.clear();
+    this.button.disabled = true;
+    byId("stage").classList.remove("speaking");
+    byId("thinking").hidden = true;
+  }
+
+  /** @param {any} message */
+  #take(message) {
+    switch (message.type) {
+      case "speech_started":
+        this.speaking.add(message.utterance_id);
+        this.button.disabled = false;
+        byId("stage").classList.add("speaking");
+        byId("thinking").hidden = true;
+        this.history.begin(message.utterance_id);
+        break;
+      case "caption":
+        this.captions.word(message);
+        this.history.word(message);
+        break;
+      case "speech_ended":
+        this.speaking.delete(message.utterance_id);
+        this.history.end(message);
+        if (this.speaking.size === 0) {
+          this.#quiet();
+          if (message.reason === "interrupted") this.captions.clear();
+          else this.captions.rest();
+        }
+        break;
+      case "interrupted":
+        this.#quiet();
+        this.captions.clear();
+        break;
+      case "processing_status":
+        byId("thinking").hidden = message.status !== "thinking";
+        // While it thinks there is something to interrupt, too.
+        if (message.status === "thinking") this.button.disabled = false;
+        else if (message.status === "idle" && this.speaking.size === 0) this.#quiet();
+        break;
+      case "error": {
+        const key = `error.${codeOf(message.code ?? "")}`;
+        const own = has(key) ? t(key) : (message.message ?? t("error.server"));
+        // The server's English sentence names the words in question; ours is for everyone else.
+        toast(language() === "en" && message.message ? message.message : own, "bad");
+        break;
+      }
+      default:
+        break; // messages of later servers: not ours to judge
+    }
+  }
+}

@@ -1,0 +1,43 @@
+/** From an error to a sentence a person understands: our own words for known codes, else what the server said. */
+
+import { ApiError } from "./api.js";
+import { has, t } from "./i18n.js";
+
+/** Other names the same failure goes by. @type {Record<string, string>} */
+const SAME = {
+  at_capacity: "capacity",
+  too_many_sessions: "capacity",
+  http_503: "busy",
+  http_401: "unauthorized",
+  http_403: "forbidden",
+  http_413: "upload_too_large",
+  too_large: "upload_too_large",
+  body_too_large: "upload_too_large",
+  exists: "avatar_exists",
+  in_use: "avatar_in_use",
+  invalid_id: "invalid_avatar_id",
+  not_found: "avatar_not_found",
+  not_ready: "avatar_not_ready",
+  wrong_token: "unauthorized",
+  internal_error: "server",
+  http_507: "disk_full",
+};
+
+/** @param {string} code @returns {string} the code under which our sentences know it */
+export function codeOf(code) {
+  return SAME[code] ?? code;
+}
+
+/** @param {unknown} error @returns {string} one sentence */
+export function explain(error) {
+  if (!(error instanceof ApiError)) return t("error.server");
+  const code = codeOf(error.code);
+  if (has(`error.${code}`)) return t(`error.${code}`);
+  if (has(`quality.${code}`)) return t(`quality.${code}`);
+  return error.detail || t("error.server");
+}
+
+/** Whether a capacity limit was met: then waiting helps. @param {unknown} error @returns {error is ApiError} */
+export function isCapacity(error) {
+  return error instanceof ApiError && (codeOf(error.code) === "capacity" || error.status === 503);
+}

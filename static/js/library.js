@@ -1,0 +1,113 @@
+/** The list of avatars: picture, state, a link for students, preview and delete. */
+
+import { deleteAvatar, listAvatars, previewUrl } from "./api.js";
+import { byId, el, icon, toast } from "./dom.js";
+import { explain } from "./errors.js";
+import { onLanguage, t } from "./i18n.js";
+
+/** @typedef {import("./api.js").AvatarRecord} AvatarRecord */
+
+export class Library {
+  /**
+   * @param {(record: AvatarRecord) => void} onShow
+   * @param {(id: string) => Promise<void>} beforeDelete lets go of the avatar here
+   * @param {() => void} onList the list is new
+   */
+  constructor(onShow, beforeDelete, onList) {
+    this.onShow = onShow;
+    this.beforeDelete = beforeDelete;
+    this.onList = onList;
+    /** @type {AvatarRecord[]} */
+    this.records = [];
+    this.loaded = false;
+    /** @type {unknown} */
+    this.error = null;
+    /** @type {number | undefined} */
+    this.timer = undefined;
+    onLanguage(() => this.#draw());
+  }
+
+  get ids() {
+    return new Set(this.records.map((record) => record.id));
+  }
+
+  async refresh() {
+    window.clearTimeout(this.timer);
+    try {
+      this.records = await listAvatars();
+      this.error = null;
+    } catch (error) {
+      this.error = error;
+    }
+    this.loaded = true;
+    this.#draw();
+    this.onList();
+    // While something is being prepared, or the server is away, look again by itself.
+    const busy = this.records.some((record) => record.state === "preparing");
+    if (busy || this.error) this.timer = window.setTimeout(() => void this.refresh(), busy ? 3000 : 8000);
+  }
+
+  #draw() {
+    let note = "";
+    if (!this.loaded) note = t("teacher.libraryLoading");
+    else if (this.error !== null) note = explain(this.error);
+    else if (this.records.length === 0) note = t("teacher.libraryEmpty");
+    if (byId("library-note").textContent !== note) byId("library-note").textContent = note;
+    byId("library-note").hidden = note === "";
+    const focused = document.activeElement?.getAttribute("data-key");
+    byId("shelf").replaceChildren(...this.records.map((record) => this.#item(record)));
+    if (focused) {
+      /** @type {HTMLElement | null} */ (byId("shelf").querySelector(`[data-key="${CSS.escape(focused)}"]`))?.focus();
+    }
+  }
+
+  /** @param {AvatarRecord} record */
+  #item(record) {
+    const { id, name, state } = record;
+    const picture = el("div", { class: "item-picture" });
+    if (state === "ready") {
+      const still = el("img", { src: previewUrl(id), alt: "", loading: "lazy" });
+      still.addEventListener("error", () => still.replaceWith(icon("face")));
+      picture.append(still);
+    } else picture.append(icon(state === "failed" ? "warn" : "clock"));
+    const words = state === "preparing" ? `${t("teacher.state.preparing")} · ${Math.floor(record.progress * 100)} %` : t(`teacher.state.${state}`);
+    const buttons = el("div", { class: "item-buttons" });
+    const show = el("button", { class: "button small", type: "button", "data-key": `show ${id}`, "aria-label": t("teacher.tryNamed", { name }), onclick: () => this.onShow(record) }, t("teacher.try"));
+    buttons.append(show);
+    if (state === "ready") {
+      buttons.append(
+        el("a", { class: "button small square", href: `/?tutor=${encodeURIComponent(id)}`, "aria-label": t("teacher.openNamed", { name }), title: t("teacher.open") }, icon("link")),
+      );
+    }
+    buttons.append(
+      el("button", { class: "button small square", type: "button", "data-key": `delete ${id}`, "aria-label": t("teacher.deleteNamed", { name }), title: t("teacher.delete"), onclick: () => void this.#ask(record) }, icon("trash")),
+    );
+    return el(
+      "li",
+      { class: `item ${state}`, "data-id": id },
+      picture,
+      el("div", { class: "item-words" }, el("h3", {}, name), el("p", { class: "item-id" }, id), el("p", { class: `badge ${state}` }, words)),
+      buttons,
+    );
+  }
+
+  /** @param {AvatarRecord} record */
+  async #ask(record) {
+    /** @type {HTMLDialogElement} */
+    const dialog = byId("confirm");
+    byId("confirm-title").textContent = t("teacher.deleteTitle", { name: record.name });
+    dialog.returnValue = "no";
+    dialog.showModal();
+    await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+    if (dialog.returnValue !== "yes") return;
+    try {
+      await this.beforeDelete(record.id);
+      await deleteAvatar(record.id);
+      toast(t("teacher.deleted", { name: record.name }));
+    } catch (error) {
+      toast(explain(error), "bad");
+    }
+    await this.refresh();
+    byId("library-title").scrollIntoView({ block: "nearest" });
+  }
+}

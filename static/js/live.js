@@ -1,0 +1,258 @@
+/**
+ * A live session: made on the server, its picture and sound by WHEP, its messages by WebSocket; kept alive.
+ *
+ * When the network goes away both halves come back by themselves, with a back-off, for as long as `PATIENCE`; a
+ * session that the server gave up meanwhile is replaced by a new one on the same avatar.
+ *
+ * Events: `state` (detail: State), `stream` (detail: MediaStream), `message` (detail: a server message),
+ * `over` (detail: Over), once, when nothing more will come.
+ */
+
+import { ApiError, createSession, endSession, probeSession } from "./api.js";
+import { delay, pause } from "./backoff.js";
+import { Channel } from "./channel.js";
+import { judge, look } from "./link.js";
+import { WhepClient } from "./rtc.js";
+
+/** @typedef {"idle" | "connecting" | "live" | "weak" | "reconnecting" | "ended" | "failed"} State */
+/** @typedef {{reason: "left" | "closed" | "lost" | "error", error?: unknown}} Over */
+
+/** How long to try before giving up, ms. */
+export const PATIENCE = 90_000;
+const MEDIA_LIMIT = 12_000;
+const WATCH = 1000;
+
+/** @param {unknown} error */
+const isGone = (error) => error instanceof ApiError && (error.status === 404 || error.status === 410);
+/** @param {unknown} error */
+const isRefused = (error) =>
+  error instanceof ApiError && error.status >= 400 && error.status < 500 && ![408, 409, 425, 429].includes(error.status);
+
+export class LiveSession extends EventTarget {
+  /** @param {string} avatarId @param {string} student */
+  constructor(avatarId, student) {
+    super();
+    this.avatarId = avatarId;
+    this.student = student;
+    /** @type {State} */
+    this.state = "idle";
+    /** @type {import("./api.js").SessionInfo | null} */
+    this.info = null;
+    /** @type {WhepClient | null} */
+    this.media = null;
+    /** @type {Channel | null} */
+    this.channel = null;
+    this.stopper = new AbortController();
+    this.wasLive = false;
+    this.weak = false;
+    this.repairing = false;
+    this.silentFor = 0;
+    /** @type {import("./link.js").Look | null} */
+    this.seen = null;
+    /** Fulfilled when the server knows that the session is over. @type {Promise<void>} */
+    this.gone = Promise.resolve();
+  }
+
+  get over() {
+    return this.state === "ended" || this.state === "failed";
+  }
+
+  /** Begin. The outcome comes as events. @returns {Promise<void>} */
+  async start() {
+    this.#become("connecting");
+    try {
+      await this.#openAll();
+    } catch (error) {
+      this.#finish("failed", { reason: "error", error });
+      return;
+    }
+    if (this.over) return;
+    this.wasLive = true;
+    this.#settle();
+    this.watcher = window.setInterval(() => void this.#watch(), WATCH);
+  }
+
+  /** @param {object} message @returns {boolean} whether it left */
+  send(message) {
+    return this.channel?.send(message) ?? false;
+  }
+
+  /** Make the tutor stop at once. */
+  interrupt() {
+    return this.send({ type: "interrupt" });
+  }
+
+  /** Leave. @param {{keepalive?: boolean}} [options] keepalive: the page itself is going away */
+  end({ keepalive = false } = {}) {
+    if (!this.over) this.#finish("ended", { reason: "left" }, keepalive);
+  }
+
+  async #openAll() {
+    this.info = await createSession(this.avatarId, this.student);
+    if (this.over) {
+      // The student left while the server was still making the session.
+      void endSession(this.info, true).catch((error) => console.info("lectern: not ended", error));
+      return;
+    }
+    await Promise.all([this.#openMedia(), this.#openChannel()]);
+  }
+
+  async #openMedia() {
+    const info = this.#known();
+    this.media?.close();
+    const media = new WhepClient(info.whep_url, info.engine_token, info.ice_servers ?? []);
+    this.media = media;
+    this.seen = null;
+    this.silentFor = 0;
+    this.dispatchEvent(new CustomEvent("stream", { detail: media.stream }));
+    await media.connect(this.stopper.signal);
+    await connected(media.pc, this.stopper.signal);
+    media.pc.addEventListener("connectionstatechange", () => {
+      if (media === this.media && media.pc.connectionState === "failed") void this.#repair();
+    });
+  }
+
+  async #openChannel() {
+    const info = this.#known();
+    this.channel?.close();
+    const channel = new Channel(
+      info.engine_url,
+      (message) => this.dispatchEvent(new CustomEvent("message", { detail: message })),
+      (event) => {
+        if (channel === this.channel) void this.#repair(event);
+      },
+    );
+    this.channel = channel;
+    await channel.opened();
+    channel.send({ type: "init", student_id: this.student, language: document.documentElement.lang });
+  }
+
+  #known() {
+    if (!this.info) throw new Error("no session yet");
+    return this.info;
+  }
+
+  /** One look a second: weak, or nothing arriving at all. */
+  async #watch() {
+    if (this.over || this.repairing || !this.media) return;
+    const before = this.seen;
+    const now = await look(this.media.pc);
+    this.seen = now;
+    if (!before || this.over || this.repairing) return;
+    const verdict = judge(before, now);
+    this.silentFor = verdict === "silent" ? this.silentFor + 1 : 0;
+    this.weak = verdict !== "good";
+    if (this.silentFor >= 4) void this.#repair();
+    else this.#settle();
+  }
+
+  /**
+   * Bring back what is broken. Only one repair runs at a time.
+   * @param {{code: number, clean: boolean}} [closed] how the channel ended, if that is why
+   */
+  async #repair(closed) {
+    if (this.repairing || this.over || !this.wasLive) return;
+    this.repairing = true;
+    this.#settle();
+    const deadline = performance.now() + PATIENCE;
+    // A clean close that is not "going away" or "restarting" is the server's own decision.
+    const meant = closed !== undefined && closed.clean && ![1001, 1005, 1006, 1012, 1013].includes(closed.code);
+    try {
+      for (let attempt = 0; !this.over; attempt += 1) {
+        try {
+          await this.#attempt(meant);
+          this.weak = false;
+          return;
+        } catch (error) {
+          if (this.over) return;
+          if (isGone(error) && meant) return this.#finish("ended", { reason: "closed", error });
+          if (isRefused(error)) return this.#finish("failed", { reason: "error", error });
+          if (error instanceof ApiError && error.code === "at_capacity") {
+            return this.#finish("failed", { reason: "error", error });
+          }
+          if (performance.now() > deadline) return this.#finish("failed", { reason: "lost", error });
+          console.info("lectern: attempt", attempt + 1, "failed", error);
+        }
+        await pause(delay(attempt), this.stopper.signal).catch(() => undefined); // stopped: the loop sees `over`
+      }
+    } finally {
+      this.repairing = false;
+      if (!this.over) this.#settle();
+    }
+  }
+
+  /** @param {boolean} meant the server ended the session on purpose: do not replace it */
+  async #attempt(meant) {
+    try {
+      await probeSession(this.#known());
+    } catch (error) {
+      if (!isGone(error) || meant) throw error;
+      this.media?.close();
+      this.channel?.close();
+      await this.#openAll();
+      return;
+    }
+    const work = [];
+    if (!this.channel?.open) work.push(this.#openChannel());
+    const pc = this.media?.pc;
+    if (this.silentFor >= 4 || !pc || pc.connectionState !== "connected") work.push(this.#openMedia());
+    await Promise.all(work);
+  }
+
+  /** The state that follows from what is known. */
+  #settle() {
+    if (this.over) return;
+    if (!this.wasLive) this.#become("connecting");
+    else if (this.repairing) this.#become("reconnecting");
+    else this.#become(this.weak ? "weak" : "live");
+  }
+
+  /** @param {State} state */
+  #become(state) {
+    if (this.state === state) return;
+    this.state = state;
+    this.dispatchEvent(new CustomEvent("state", { detail: state }));
+  }
+
+  /** @param {"ended" | "failed"} state @param {Over} how @param {boolean} [keepalive] */
+  #finish(state, how, keepalive = false) {
+    window.clearInterval(this.watcher);
+    this.#become(state);
+    this.stopper.abort(new ApiError("aborted", ""));
+    this.media?.close(keepalive);
+    this.channel?.close();
+    if (this.info && how.reason !== "closed") {
+      this.gone = endSession(this.info, keepalive).then(
+        () => undefined,
+        (error) => console.info("lectern: was ended already", error),
+      );
+    }
+    this.dispatchEvent(new CustomEvent("over", { detail: how }));
+  }
+}
+
+/**
+ * Resolves when the connection stands; throws ApiError("webrtc").
+ * @param {RTCPeerConnection} pc @param {AbortSignal} signal @returns {Promise<void>}
+ */
+function connected(pc, signal) {
+  return new Promise((resolve, reject) => {
+    const finish = (/** @type {unknown} */ error) => {
+      window.clearTimeout(timer);
+      pc.removeEventListener("connectionstatechange", check);
+      signal.removeEventListener("abort", aborted);
+      if (error) reject(error);
+      else resolve();
+    };
+    const check = () => {
+      if (pc.connectionState === "connected") finish(null);
+      else if (["failed", "closed"].includes(pc.connectionState)) finish(new ApiError("webrtc", ""));
+    };
+    const aborted = () => finish(signal.reason);
+    const timer = window.setTimeout(() => finish(new ApiError("webrtc", "")), MEDIA_LIMIT);
+    pc.addEventListener("connectionstatechange", check);
+    signal.addEventListener("abort", aborted);
+    if (signal.aborted) aborted();
+    else check();
+  });
+}

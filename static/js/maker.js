@@ -1,0 +1,207 @@
+/** From an order to a tutor: upload, checks, preparation, and what came of it, on one card. */
+
+import { ApiError, avatarRecord, nameOf, previewUrl } from "./api.js";
+import { follow } from "./builds.js";
+import { checkList } from "./checks.js";
+import { announce, byId, el, icon } from "./dom.js";
+import { explain } from "./errors.js";
+import { onLanguage, t } from "./i18n.js";
+import { upload } from "./upload.js";
+
+/** @typedef {import("./api.js").AvatarRecord} AvatarRecord */
+
+const STEPS = ["upload", "check", "prepare", "ready"];
+const CHECKING = new Set(["queued", "checking", "decoding", "finding_face"]);
+/** How much of the bar the upload takes. */
+const SHARE = 0.25;
+
+export class Maker {
+  /**
+   * @param {import("./preview.js").Preview} preview
+   * @param {() => void} onChange the list of avatars has changed
+   * @param {(keepClip: boolean) => void} onBack back to the form
+   */
+  constructor(preview, onChange, onBack) {
+    this.preview = preview;
+    this.onChange = onChange;
+    /** @type {AvatarRecord | null} */
+    this.record = null;
+    /** @type {unknown} */
+    this.error = null;
+    this.id = "";
+    this.sent = { done: 0, total: 0 };
+    this.stopFollowing = () => {};
+    /** @type {AbortController | null} */
+    this.sending = null;
+    byId("cancel").addEventListener("click", () => this.sending?.abort());
+    byId("more").addEventListener("click", () => {
+      const again = this.record?.state !== "ready";
+      this.reset();
+      onBack(again && this.error !== null);
+      this.error = null;
+    });
+    this.onCancelled = () => onBack(true);
+    onLanguage(() => this.#draw());
+  }
+
+  get working() {
+    return !byId("work").hidden;
+  }
+
+  /** @param {import("./upload.js").Order} order @param {string} still a picture of the clip, or "" */
+  async make(order, still) {
+    this.reset();
+    this.id = order.id;
+    this.sending = new AbortController();
+    this.#picture(still);
+    this.#open();
+    try {
+      const answer = await upload(
+        order,
+        (done, total) => {
+          this.sent = { done, total };
+          this.#draw();
+        },
+        this.sending.signal,
+      );
+      this.sending = null;
+      this.onChange();
+      this.#take(avatarRecord({ progress: 0, stage: "queued", ...answer, state: answer.state ?? "preparing" }));
+      this.follow(order.id);
+    } catch (error) {
+      this.sending = null;
+      if (error instanceof ApiError && error.code === "aborted") {
+        this.reset();
+        announce(t("teacher.cancelled"));
+        this.onCancelled();
+        return;
+      }
+      this.error = error;
+      this.#draw();
+    }
+  }
+
+  /** Watch an avatar that is being prepared. @param {string} id */
+  follow(id) {
+    this.id = id;
+    this.stopFollowing();
+    this.stopFollowing = follow(
+      id,
+      (record) => this.#take(record),
+      (error) => {
+        this.error = error;
+        this.#draw();
+        this.onChange();
+      },
+    );
+  }
+
+  /** Show one of the list: ready to speak, being prepared, or why it failed. @param {AvatarRecord} record */
+  show(record) {
+    this.reset();
+    this.id = record.id;
+    this.#open();
+    this.#take(record);
+    if (record.state === "preparing") this.follow(record.id);
+  }
+
+  reset() {
+    this.stopFollowing();
+    this.stopFollowing = () => {};
+    this.sending?.abort();
+    this.sending = null;
+    this.record = null;
+    this.error = null;
+    this.sent = { done: 0, total: 0 };
+    void this.preview.close();
+    byId("work").hidden = true;
+  }
+
+  #open() {
+    byId("work").hidden = false;
+    this.#draw();
+    byId("work").focus({ preventScroll: true });
+    byId("work").scrollIntoView({ block: "nearest" });
+  }
+
+  /** @param {string} source */
+  #picture(source) {
+    /** @type {HTMLImageElement} */
+    const still = byId("work-still");
+    still.hidden = !source;
+    if (source) still.src = source;
+    else still.removeAttribute("src");
+  }
+
+  /** @param {AvatarRecord} record */
+  #take(record) {
+    const before = this.record?.state;
+    this.record = record;
+    if (record.state === "ready" && before !== "ready") {
+      this.#picture("");
+      this.preview.open(record.id);
+      announce(t("teacher.readyTitle", { name: record.name }));
+      this.onChange();
+    } else if (record.state === "failed" && before !== "failed") {
+      announce(t("teacher.failedTitle"));
+      this.onChange();
+    }
+    this.#draw();
+  }
+
+  #draw() {
+    if (!this.working) return;
+    const record = this.record;
+    const name = record?.name ?? nameOf(this.id);
+    const failed = this.error !== null || record?.state === "failed";
+    const ready = !failed && record?.state === "ready";
+    byId("work").dataset.outcome = failed ? "failed" : ready ? "ready" : "working";
+    byId("work-title").textContent = failed
+      ? t("teacher.failedTitle")
+      : t(ready ? "teacher.readyTitle" : "teacher.working", { name });
+    byId("work-lead").textContent = failed ? t("teacher.failedText") : ready ? t("teacher.readyText") : "";
+    byId("work-lead").hidden = !failed && !ready;
+    byId("progress").hidden = failed || ready;
+    byId("after").hidden = !failed && !ready;
+    byId("open").hidden = !ready;
+    /** @type {HTMLAnchorElement} */ (byId("open")).href = `/?tutor=${encodeURIComponent(this.id)}`;
+    byId("more").textContent = t(failed ? "teacher.tryAnother" : "teacher.makeAnother");
+    this.#drawChecks(failed, ready);
+    if (!failed && !ready) this.#drawProgress();
+  }
+
+  /** @param {boolean} failed @param {boolean} ready */
+  #drawChecks(failed, ready) {
+    const seen = (this.record?.quality.length ?? 0) > 0;
+    byId("checks").hidden = !(failed || ready || seen);
+    if (this.error !== null) {
+      const line = el("li", { class: "check error" }, el("span", { class: "check-mark" }, icon("cross")), explain(this.error));
+      byId("check-list").replaceChildren(line);
+    } else if (this.record) byId("check-list").replaceChildren(...checkList(this.record));
+  }
+
+  #drawProgress() {
+    const record = this.record;
+    const step = record === null ? 0 : CHECKING.has(record.stage) ? 1 : 2;
+    const part = this.sent.total > 0 ? this.sent.done / this.sent.total : record ? 1 : 0;
+    const whole = SHARE * part + (1 - SHARE) * (record?.progress ?? 0);
+    /** @type {HTMLProgressElement} */ (byId("bar")).value = whole;
+    byId("bar-percent").textContent = `${Math.floor(100 * whole)} %`;
+    const mb = (/** @type {number} */ bytes) => (bytes / 1e6).toFixed(1);
+    let words = t(`teacher.stage.${STEPS[step]}`);
+    if (record === null && this.sent.total > 0) {
+      words = t("teacher.uploaded", { done: mb(this.sent.done), total: mb(this.sent.total) });
+    } else if (record?.stage === "queued" && record.progress === 0) words = t("teacher.queued");
+    byId("bar-words").textContent = words;
+    byId("cancel").hidden = record !== null;
+    const rows = STEPS.map((name, index) => {
+      const state = index < step ? "done" : index === step ? "now" : "later";
+      const mark = el("span", { class: "step-mark" }, ...(state === "done" ? [icon("check")] : []));
+      return el("li", { class: `step ${state}`, ...(state === "now" ? { "aria-current": "step" } : {}) }, mark, t(`teacher.stage.${name}`));
+    });
+    byId("steps").replaceChildren(...rows);
+    if (record && byId("work-still").hidden && record.stage !== "queued" && step === 2) {
+      this.#picture(previewUrl(record.id));
+    }
+  }
+}
