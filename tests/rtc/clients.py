@@ -68,5 +68,5 @@ class AiortcViewer:
 async def until(condition: Callable[[], bool], seconds: float = 8.0) -> None:
     """Wait for a condition that some callback makes true; fail when it does not come."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 (the condition is any callback's doing)
             await asyncio.sleep(0.01)

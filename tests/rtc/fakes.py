@@ -1,4 +1,4 @@
-"""A live session's media side, honest: a moving picture and a tone, really encoded, in real time, once for all viewers."""
+"""A live session's media side, honest: a moving picture and a tone, encoded once for all viewers, in real time."""
 
 from __future__ import annotations
 
