@@ -61,7 +61,7 @@ class Resampler:
             except (av.BlockingIOError, av.EOFError):
                 break
             assert isinstance(frame, AudioFrame)
-            pieces.append(frame.to_ndarray().reshape(-1))
+            pieces.append(frame.to_ndarray().reshape(-1).astype(np.int16, copy=False))
         if len(pieces) == 1:
             return pieces[0]
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)

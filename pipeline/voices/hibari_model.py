@@ -27,7 +27,7 @@ from pipeline.voices.voice import VoiceError
 from pipeline.voices.words import align
 
 DURATIONS = "/Clip_output_0"
-"""The inner value of hibari's graph with each symbol's length: float (L,), in units of 25 ms (2 frames of 300/24000 s)."""
+"""The inner value of hibari's graph with each symbol's length: float (L,), in units of 25 ms (2 frames)."""
 
 _UNIT = 2 * dsp.HOP / dsp.SR
 _PUNCTUATION = frozenset(';:,.!?—…"()“” ')
@@ -68,6 +68,11 @@ class _Unit:
 def installed(name: str) -> bool:
     """Whether a hibari voice is on this machine (only "heart" is in the package)."""
     return name in VOICES and os.path.exists(_file(name))
+
+
+def installed_voices() -> list[str]:
+    """The hibari voices on this machine."""
+    return [name for name in VOICES if installed(name)]
 
 
 def _file(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
@@ -72,7 +73,7 @@ _LANGUAGE_OF = {
 
 @lru_cache(maxsize=4096)
 def script(character: str) -> str:
-    """The script of a character: "latin", "han", …; "digit"; "symbol" (emoji, signs); "" for marks, spaces, punctuation."""
+    """The script of a character ("latin", "han", …), "digit", "symbol" (emoji), or "" (marks, spaces, punctuation)."""
     if character.isascii():
         return "latin" if character.isalpha() else "digit" if character.isdigit() else ""
     category = unicodedata.category(character)
@@ -115,22 +116,19 @@ def has_sound(text: str) -> bool:
 
 
 def sayable(text: str, can_say: Callable[[str], bool]) -> tuple[str, str]:
-    """`text` in two: what can be said of it, and what not (both with single spaces)."""
+    """`text` in two, with single spaces: what can be said of it (with the punctuation), and the rest."""
     said: list[str] = []
     left: list[str] = []
-    run = ""
-    kind = True  # punctuation and spaces go with what stands before them
     for character in text:
-        able = kind if script(character) == "" else can_say(character)
-        if able != kind:
-            (said if kind else left).append(run)
-            run = ""
-        kind = able
-        run += character
-    if run:
-        (said if kind else left).append(run)
-    return _joined(said), _joined(left)
+        if character.isspace():
+            said.append(" ")
+            left.append(" ")
+            continue
+        able = script(character) == "" or can_say(character)
+        (said if able else left).append(character)
+        if not able and said and said[-1] != " ":
+            said.append(" ")
+    return _LOOSE.sub(r"\1", " ".join("".join(said).split())), " ".join("".join(left).split())
 
 
-def _joined(runs: list[str]) -> str:
-    return " ".join(" ".join(runs).split())
+_LOOSE = re.compile(r"\s+([.,!?;:…])")

@@ -44,9 +44,7 @@ def test_where_sentences_end(text: str, expected: list[str]) -> None:
 
 
 def test_the_first_sentence_may_end_at_a_clause() -> None:
-    text = (
-        "Hello there my dear students, today we will talk about how green plants make their food. And so on, and so on."
-    )
+    text = "Hello there my dear students, today we will talk about how plants make their food. And so on, and so on."
     first, *rest = sentences(text)
     assert first == "Hello there my dear students,"
     assert rest[1] == "And so on, and so on."
@@ -123,37 +121,8 @@ def test_pieces_make_no_difference(text: str, sizes: list[int]) -> None:
     assert [*got, *splitter.finish()] == sentences(text)
 
 
-_ENGLISH = st.lists(
-    st.sampled_from(
-        [
-            "Mr.",
-            "U.S.",
-            "p.m.",
-            "J.",
-            "etc.",
-            "the",
-            "The",
-            "cat,",
-            "sat.",
-            "on.",
-            "3.14",
-            "you?",
-            "\n\n",
-            "\n",
-            "1.",
-            "-",
-            "#",
-            "No.",
-            "字。",
-            '"',
-            "“",
-            "”.",
-            "word",
-            ";",
-        ]
-    ),
-    max_size=120,
-).map(" ".join)
+_WORDS = 'Mr. U.S. p.m. J. etc. the The cat, sat. on. 3.14 you? 1. - # No. 字。 " “ ”. word ;'.split()
+_ENGLISH = st.lists(st.sampled_from([*_WORDS, "\n", "\n\n"]), max_size=120).map(" ".join)
 
 
 @settings(max_examples=200, deadline=None)
