@@ -19,6 +19,7 @@ import structlog
 from aioice import Candidate, ice, stun, turn
 from aioice.candidate import candidate_foundation, candidate_priority
 from aiortc import RTCIceTransport, RTCPeerConnection, RTCRtpSender
+from aiortc.exceptions import InvalidStateError
 from aiortc.rtp import (
     RTCP_PSFB_APP,
     AnyRtcpPacket,
@@ -269,6 +270,10 @@ class OwnedConnect:
             self._tasks.add(task)
             try:
                 await connect()
+            except InvalidStateError:
+                if connection.signalingState != "closed":
+                    raise
+                log.debug("rtc_closed_while_connecting")
             finally:
                 self._tasks.discard(task)
 
@@ -284,3 +289,9 @@ class OwnedConnect:
             await asyncio.wait(running)
             for transceiver in self._pc.getTransceivers():
                 await transceiver.stop()
+        for transceiver in self._pc.getTransceivers():
+            # aioice starts the consent check although the connection was closed while it connected.
+            consent = _connection(transceiver.receiver.transport.transport)._query_consent_task
+            if consent is not None and not consent.done():
+                consent.cancel()
+                await asyncio.wait([consent])

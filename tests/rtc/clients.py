@@ -11,12 +11,15 @@ from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSes
 from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame, VideoFrame
 
+from server.rtc.private import OwnedConnect
+
 
 class AiortcViewer:
     """`kinds`: what it asks for, in this order. frames, and samples with their energy, are what was decoded."""
 
     def __init__(self, kinds: tuple[str, ...] = ("audio", "video"), direction: str = "recvonly") -> None:
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._connect = OwnedConnect(self.pc)  # aiortc's own close leaves tasks behind when it comes early
         self.frames = 0
         self.samples = 0
         self.energy = 0.0
@@ -37,7 +40,7 @@ class AiortcViewer:
         await until(condition, seconds)
 
     async def close(self) -> None:
-        await self.pc.close()
+        await self._connect.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

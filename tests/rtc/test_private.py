@@ -80,6 +80,7 @@ async def test_a_connection_has_every_attribute_that_is_touched() -> None:
         assert connection._queue.qsize() == 0
         assert connection._nominated == {}
         assert connection._protocols == []
+        assert connection._query_consent_task is None
         assert "self.__connect()" in source(RTCPeerConnection.setLocalDescription)
         private.OwnedConnect(pc)
         private.watch_ice(transport, lambda: None)
