@@ -117,6 +117,8 @@ class EdgeVoice:
         try:
             async for message in stream:
                 await messages.put(message)
+            if service.state["chunk_audio_bytes"]:  # counted since the last turn.end: it never came
+                raise ConnectionError("the connection was cut")
             await messages.put(None)
         finally:
             await stream.aclose()
