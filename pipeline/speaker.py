@@ -254,4 +254,4 @@ class _Part:
             if word.end > now:
                 return sentence[begin:], True
             place = begin + len(word.text) if found >= 0 else place
-        return sentence[place:], False
+        return sentence[place:].lstrip(), False
