@@ -1,0 +1,114 @@
+"""Where the lips are on frames whose mouth is open: the mesh alone is not exact enough to leave every tooth behind.
+
+The lips of the clip's own closed mouth are looked for above and below the mesh's contours, as a set of short vertical
+profiles; from what is found, the last traces of teeth and of the dark inside are stepped over by their colour.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d, median_filter
+
+from avatars.avatar import Avatar, planes
+from pipeline.lipsync.warp import points
+
+F64 = NDArray[np.float64]
+
+LEAST = 0.016
+"""Margin kept everywhere on an open mouth, E."""
+
+_CONTOURS = ((points.IU, -1.0), (points.IL, 1.0))
+_PROFILE = np.linspace(0.008, 0.12, 15)  # of E, from the inner contour outwards
+_SHIFTS = np.linspace(-0.02, 0.10, 25)
+_TILTS = np.array([-0.03, -0.015, 0.0, 0.015, 0.03])
+_TRUST_MESH = 0.2
+"""Cost of a shift of .1 E, against the profiles' own variance."""
+
+_STEPS = np.linspace(0.0, 0.045, 9)
+_U = np.linspace(-1, 1, points.MOUTH)
+
+
+class LipFinder:
+    """Reads lip profiles off an avatar's frames."""
+
+    def __init__(self, avatar: Avatar, own: F64, scale: F64, axes: F64) -> None:
+        self._avatar, self._own, self._scale = avatar, own, scale
+        down = axes[:, :2, 1]
+        self._down = down / np.maximum(np.hypot(down[:, 0], down[:, 1]), 1e-6)[:, None]
+
+    def sample(self, frame: int, lip: int, depth: F64) -> tuple[F64, F64]:
+        """Luma and V at `depth` (11, k) E outwards of the inner contour of lip 0 (upper) or 1, each (11, k)."""
+        avatar = self._avatar
+        contour, sign = _CONTOURS[lip]
+        at = self._own[frame, contour][:, None] + (sign * self._scale[frame] * depth)[..., None] * self._down[frame]
+        y, _, v = planes(avatar.frames[frame], avatar.width, avatar.height)
+        column = np.clip(np.round(at[..., 0]).astype(int), 0, avatar.width - 1)
+        row = np.clip(np.round(at[..., 1]).astype(int), 0, avatar.height - 1)
+        return y[row, column].astype(float) - 16, v[row // 2, column // 2].astype(float) - 128
+
+    def profile(self, frame: int, lip: int, shift: F64) -> F64:
+        """The lip's profiles (11, 15, 2) with the contour moved out by `shift` (11,), free of the light's level."""
+        light, red = self.sample(frame, lip, shift[:, None] + _PROFILE)
+        out = np.stack([light / max(float(light.mean()), 1.0), 3 * red / max(float(light.mean()), 1.0)], axis=-1)
+        return np.asarray(out - out.mean((0, 1)))
+
+    def template(self, frames: NDArray[np.int64], lip: int) -> F64:
+        """The closed lip's profiles, over a few frames."""
+        zero = np.zeros(points.MOUTH)
+        return np.asarray(np.mean([self.profile(int(f), lip, zero) for f in frames], axis=0))
+
+    def shift(self, frame: int, lip: int, template: F64) -> F64:
+        """(11,) E: how far outwards of the mesh's contour the lip of the template lies on this frame."""
+        middle = slice(1, points.MOUTH - 1)
+        spread = float((template[middle] ** 2).mean()) + 1e-6
+        best, found = np.inf, np.zeros(points.MOUTH)
+        for tilt in _TILTS:
+            for step in _SHIFTS:
+                shift = step + tilt * _U
+                error = (self.profile(frame, lip, shift)[middle] - template[middle]) ** 2
+                cost = float(error.mean()) / spread + _TRUST_MESH * (step * step + tilt * tilt) / 0.01
+                if cost < best:
+                    best, found = cost, shift
+        return np.asarray(found)
+
+
+def lip_margins(
+    avatar: Avatar, own: F64, scale: F64, axes: F64, override: F64, lip: F64, closed: NDArray[np.int64]
+) -> F64:
+    """(n, 2, 11), E: from the mesh's inner contours outwards, how far the mouth's inside still shows.
+
+    own: (n, COUNT, 2) control points in pixels. closed: frames whose mouth is closed; may be empty (then only colours
+    are used). lip: (3,) YUV of the closed lips.
+    Inside is what is darker than 55 % of it, or brighter and less than 62 % as red, without a break from the lip's
+    edge on. Smoothed along the lip and in time.
+    """
+    finder = LipFinder(avatar, own, scale, axes)
+    moved = np.zeros((avatar.count, 2, points.MOUTH))
+    frames = np.flatnonzero(override > 0)
+    if len(closed):
+        for k in range(2):
+            template = finder.template(closed, k)
+            for frame in frames:
+                moved[frame, k] = finder.shift(int(frame), k, template)
+        moved = gaussian_filter1d(median_filter(moved, size=(5, 1, 1), mode="nearest"), 1.5, axis=0, mode="nearest")
+    out = moved.copy()
+    lip_light, lip_red = lip[0] - 16, max(lip[2] - 128, 4.0)
+    for frame in frames:
+        for k in range(2):
+            light, red = finder.sample(int(frame), k, moved[frame, k][:, None] + _STEPS)
+            inside = (light < 0.55 * lip_light) | ((light > 1.12 * lip_light) & (red < 0.62 * lip_red))
+            out[frame, k] += _STEPS[_last_of_run(inside)]
+    out = np.maximum(out + 0.014, LEAST)
+    out = median_filter(out, size=(5, 1, 3), mode="nearest")
+    out = gaussian_filter1d(out, 1.0, axis=2, mode="nearest")
+    out[:, :, [0, -1]] *= 0.5
+    return np.asarray(gaussian_filter1d(out, 1.5, axis=0, mode="nearest"))
+
+
+def _last_of_run(inside: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(k, steps): index of the last True that is joined to the first steps by gaps of at most two; 0 if none."""
+    last = np.zeros(len(inside), np.int64)
+    for step in range(inside.shape[1]):
+        last[inside[:, step] & (step - last <= 3)] = step
+    return last
