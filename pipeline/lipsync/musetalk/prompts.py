@@ -1,0 +1,78 @@
+"""Speech -> MuseTalk's prompts: Whisper's hidden states around each frame, as [50, 384] a frame."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import WhisperFeatureExtractor
+
+from pipeline.lipsync.musetalk import networks
+from pipeline.lipsync.musetalk.installation import Installation
+
+F32 = NDArray[np.float32]
+
+RATE = 16_000
+SEGMENT = 30 * RATE
+PER_SECOND = 50  # Whisper's positions a second
+LAYERS = 5  # hidden states kept: the inputs of the four layers and the final, normalised one
+WIDTH = 384
+BEFORE, AROUND = 2, 10  # frame i takes 10 positions: 4 past, 2 of its own, 4 to come (at 25 fps)
+
+
+class Listener:
+    """Turns sound into prompts; one instance for each device. Not thread-safe."""
+
+    def __init__(self, installation: Installation, device: str = "cpu") -> None:
+        self._device = torch.device(device)
+        self._extract = WhisperFeatureExtractor(**installation.whisper_features)
+        self._encoder = networks.whisper_encoder(installation).to(self._device)
+
+    def features(self, sound: F32) -> F32:
+        """Mono float sound at 16 kHz -> (positions, 5, 384), floor(samples / 16000 * 50) positions.
+
+        Segments of 30 s are encoded on their own, each zero-padded to 30 s, as the reference does.
+        """
+        count = math.floor(len(sound) / RATE * PER_SECOND)
+        parts = [self.encode([sound[start : start + SEGMENT]])[0] for start in range(0, len(sound), SEGMENT)]
+        return np.concatenate(parts)[:count] if parts else np.zeros((0, LAYERS, WIDTH), np.float32)
+
+    @torch.inference_mode()
+    def encode(self, sounds: list[F32]) -> F32:
+        """Up to 30 s each, mono at 16 kHz -> (len(sounds), 1500, 5, 384), in one call of the encoder."""
+        mel = self._extract(sounds, sampling_rate=RATE, return_tensors="pt").input_features.to(self._device)
+        states = self._encoder(mel, output_hidden_states=True).hidden_states
+        stacked = torch.stack(tuple(states), dim=2)
+        return np.asarray(stacked.float().cpu().numpy())
+
+    def prompts(self, sound: F32, fps: int = 25) -> F32:
+        """(frames, 50, 384) of a sound that is known whole, floor(samples / 16000 * fps) frames."""
+        return windows(self.features(sound), math.floor(len(sound) / RATE * fps), fps)
+
+
+def windows(features: F32, frames: int, fps: int = 25, first: int = 0) -> F32:
+    """Prompts of frames `first` … `first + frames - 1`: 10 positions from floor(i * 50 / fps) of the padded features.
+
+    features: (positions, 5, 384), from the utterance's start. Missing positions on both sides are zero.
+    """
+    step = PER_SECOND / fps
+    pad = math.ceil(step) * BEFORE
+    out = np.zeros((frames, AROUND, LAYERS, WIDTH), np.float32)
+    for row in range(frames):
+        start = math.floor((first + row) * step) - pad
+        low, high = max(0, start), min(len(features), start + AROUND)
+        if low < high:
+            out[row, low - start : high - start] = features[low:high]
+    return out.reshape(frames, AROUND * LAYERS, WIDTH)
+
+
+def positional() -> F32:
+    """(50, 384): sine on even, cosine on odd dimensions, rates 10000^(-2k/384) (Vaswani et al. 2017)."""
+    position = np.arange(AROUND * LAYERS, dtype=np.float32)[:, None]
+    rate = np.exp(np.arange(0, WIDTH, 2, dtype=np.float32) * np.float32(-math.log(10000.0) / WIDTH))
+    table = np.zeros((AROUND * LAYERS, WIDTH), np.float32)
+    table[:, 0::2] = np.sin(position * rate)
+    table[:, 1::2] = np.cos(position * rate)
+    return table
