@@ -1,0 +1,200 @@
+"""`run.py doctor`: what is installed, which engines, voices and encoders work here, and how to mend what doesn't."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.metadata
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from server.settings import ROOT, Settings, unused_names
+
+State = Literal["ok", "note", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One row: what was looked at, how it is (`bad` stops the server from working well), and what to do about it."""
+
+    what: str
+    state: State
+    found: str
+    mend: str = ""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; never raises: what fails becomes a row. Takes a few seconds."""
+    checks: list[Callable[[], Finding]] = [
+        _python,
+        *[lambda name=name: _package(name) for name in ("aiohttp", "aiortc", "av", "opencv-python-headless", "numpy")],
+        lambda: _encoder("libx264", "H.264 video"),
+        lambda: _encoder("libvpx", "VP8 video"),
+        lambda: _encoder("libopus", "Opus sound"),
+        _face_models,
+        _hibari,
+        _edge,
+        _warp,
+        lambda: _musetalk(settings),
+        lambda: _folder(settings.avatars.dir),
+        lambda: _disk(settings.avatars.dir),
+        lambda: _port(settings.server.host, settings.server.port),
+    ]
+    findings = [_safely(check) for check in checks]
+    findings += [Finding(name, "note", "set, has no effect", why) for name, why in unused_names().items()]
+    return findings
+
+
+def report(findings: list[Finding]) -> str:
+    """The findings as a table for a terminal."""
+    words = {"ok": "ok", "note": "note", "bad": "BAD"}
+    rows = [("what", "", "found", "what to do")] + [(f.what, words[f.state], f.found, f.mend) for f in findings]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = [
+        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]).rstrip() for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _safely(check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except Exception as error:  # noqa: BLE001 - whatever is wrong is what this command is there to show
+        name = getattr(check, "__name__", "check").strip("_").replace("_", " ")
+        return Finding(name, "bad", f"{type(error).__name__}: {error}"[:120], "see the message")
+
+
+def _python() -> Finding:
+    version = sys.version.split()[0]
+    good = sys.version_info >= (3, 11)
+    return Finding("Python", "ok" if good else "bad", version, "" if good else "Python 3.11 or newer is needed")
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, "ok", importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "bad", "missing", "make setup")
+
+
+def _encoder(codec: str, what: str) -> Finding:
+    import av
+
+    label = f"encoder {codec} ({what})"
+    start = time.perf_counter()
+    if codec == "libopus":
+        sound = av.CodecContext.create(codec, "w")
+        assert isinstance(sound, av.AudioCodecContext)
+        sound.sample_rate, sound.layout, sound.format = 48000, "mono", "s16"  # type: ignore[assignment]
+        quiet = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), "s16", "mono")
+        quiet.sample_rate = 48000
+        packets = [*sound.encode(quiet), *sound.encode(None)]
+    else:
+        picture = av.CodecContext.create(codec, "w")
+        assert isinstance(picture, av.VideoCodecContext)
+        picture.width, picture.height, picture.pix_fmt = 320, 240, "yuv420p"
+        picture.time_base = Fraction(1, 25)
+        frame = av.VideoFrame(320, 240, "yuv420p")
+        packets = [*picture.encode(frame), *picture.encode(None)]
+    if not packets:
+        return Finding(label, "bad", "gave no packet", "reinstall PyAV: .venv/bin/pip install --force-reinstall av")
+    return Finding(label, "ok", f"works ({(time.perf_counter() - start) * 1000:.0f} ms)")
+
+
+def _face_models() -> Finding:
+    from avatars.models import ModelsMissing, find
+
+    try:
+        models = find()
+    except ModelsMissing as missing:
+        return Finding("face models", "bad", str(missing).splitlines()[0][:100], "python run.py models fetch faces")
+    if models.segmentation is None:
+        return Finding(
+            "face models", "note", "no segmentation: backgrounds can't be blurred", "python run.py models fetch faces"
+        )
+    return Finding("face models", "ok", str(models.landmarks.parent.relative_to(ROOT)))
+
+
+def _hibari() -> Finding:
+    from pipeline.voices.hibari import HibariVoice
+
+    async def first_chunk() -> float:
+        voice = HibariVoice()
+        try:
+            async for _ in voice.speak("Ready."):
+                break
+            start = time.perf_counter()
+            async for _ in voice.speak("Hello, and welcome to the lesson."):
+                break
+            return time.perf_counter() - start
+        finally:
+            await voice.close()
+
+    took = asyncio.run(asyncio.wait_for(first_chunk(), 30))
+    return Finding("voice hibari (built in, English)", "ok", f"first sound after {took * 1000:.0f} ms")
+
+
+def _edge() -> Finding:
+    label = "voice edge (online, many languages)"
+    try:
+        with socket.create_connection(("speech.platform.bing.com", 443), timeout=3):
+            return Finding(label, "ok", "its service answers")
+    except OSError:
+        return Finding(
+            label, "note", "its service can't be reached", "the built-in voice is used; edge needs the internet"
+        )
+
+
+def _warp() -> Finding:
+    importlib.import_module("pipeline.lipsync.warp.engine")
+    from pipeline.lipsync.warp.speech_analyser import WarpAnalyser
+    from pipeline.media import SpeechChunk
+
+    analyser = WarpAnalyser()
+    noise = np.random.default_rng(0).normal(0, 3000, 48_000).astype(np.int16)
+    start = time.perf_counter()
+    mouths = [*analyser.feed(SpeechChunk(noise)), *analyser.finish()]
+    took = (time.perf_counter() - start) * 1000 / max(1, len(mouths))
+    state: State = "ok" if len(mouths) == 25 else "bad"
+    return Finding("engine warp (CPU)", state, f"sound to mouth {took:.2f} ms a frame")
+
+
+def _musetalk(settings: Settings) -> Finding:
+    label = "engine musetalk (GPU)"
+    if not settings.lipsync.enable_musetalk:
+        return Finding(label, "note", "off; warp is used", "ENABLE_MUSETALK=true and MUSETALK_BASE turn it on")
+    return Finding(label, "note", "asked for, not part of this version; warp is used", "leave ENABLE_MUSETALK unset")
+
+
+def _folder(folder: Path) -> Finding:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder):
+        return Finding("avatars folder", "ok", f"{folder} can be written")
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free / 1e9
+    state: State = "ok" if free > 5 else "note" if free > 1 else "bad"
+    return Finding(
+        "free disk", state, f"{free:.0f} GB", "" if state == "ok" else "an avatar takes up to 1 GB; free some space"
+    )
+
+
+def _port(host: str, port: int) -> Finding:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return Finding(f"port {port}", "note", f"{error.strerror}", "is Lectern running? else: --port")
+    return Finding(f"port {port}", "ok", f"free on {host}")
