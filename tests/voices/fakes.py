@@ -136,6 +136,7 @@ class FakeEdge:
     noise: bool = False
     requests: list[str] = field(default_factory=list)
     open: int = 0
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     _server: TestServer | None = None
@@ -170,6 +171,7 @@ class FakeEdge:
                     return socket
                 ssml = message.data
             self.requests.append(ssml)
+            self.asked.set()
             await self._answer(socket, ssml)
         except ConnectionError:
             pass  # the client has gone, as some tests want
