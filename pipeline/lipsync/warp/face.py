@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avatars.avatar import Avatar, planes
+from avatars.avatar import U8, Avatar, planes
 from pipeline.lipsync.warp import points
 from pipeline.lipsync.warp.field import GRID, Mask, inverse_field
 from pipeline.lipsync.warp.inside import Opening, paint
@@ -20,9 +20,14 @@ from pipeline.media import MouthPatch, MouthShape
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-_NO_MAP = np.empty((0, 0), np.float32)  # cv2.remap's second map, where the first holds both coordinates
-_CORNER = 0.02
+_CORNER = 0.03
 """How far beyond an open mouth's corners skin begins for sure, in E."""
+
+
+def _remap(plane: U8, places: F32, interpolation: int) -> U8:
+    """A plane's pixels from `places` (height, width, 2)."""
+    # None, which the stubs lack, says that one map holds both coordinates; an empty second map reads garbage (5.0).
+    return cv2.remap(plane, places, None, interpolation, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload,no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +165,13 @@ class Renderer:
         whole, half = self._maps(plan, width, height)
         y = source[0][y0:y1, x0:x1]
         u, v = (plane[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2] for plane in source[1:])
-        border = cv2.BORDER_REPLICATE
         patch = MouthPatch(
-            x0, y0,
-            cv2.remap(y, whole, _NO_MAP, cv2.INTER_CUBIC, borderMode=border),
-            cv2.remap(u, half, _NO_MAP, cv2.INTER_LINEAR, borderMode=border),
-            cv2.remap(v, half, _NO_MAP, cv2.INTER_LINEAR, borderMode=border),
-        )  # fmt: skip
+            x0,
+            y0,
+            _remap(y, whole, cv2.INTER_CUBIC),
+            _remap(u, half, cv2.INTER_LINEAR),
+            _remap(v, half, cv2.INTER_LINEAR),
+        )
         paint(plan.opening, self.rig.tones, self.rig.picture, patch.luma, patch.u, patch.v)
         return patch
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d, median_filter
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d, median_filter
 
 from avatars.avatar import Avatar, planes
 from pipeline.lipsync.warp import points
@@ -100,7 +100,7 @@ def lip_margins(
             inside = (light < 0.55 * lip_light) | ((light > 1.12 * lip_light) & (red < 0.62 * lip_red))
             out[frame, k] += _STEPS[_last_of_run(inside)]
     out = np.maximum(out + 0.014, LEAST)
-    out = median_filter(out, size=(5, 1, 3), mode="nearest")
+    out = maximum_filter1d(median_filter(out, size=(5, 1, 3), mode="nearest"), 3, axis=0, mode="nearest")
     out = gaussian_filter1d(out, 1.0, axis=2, mode="nearest")
     out[:, :, [0, -1]] *= 0.5
     return np.asarray(gaussian_filter1d(out, 1.5, axis=0, mode="nearest"))

@@ -94,7 +94,7 @@ def _close(neutral: F64, gap: float) -> F64:
     out = neutral.copy()
     upper, lower = neutral[points.IU], neutral[points.IL]
     parted = np.maximum(lower[:, 1] - upper[:, 1] - 0.010, 0)
-    share = 0.45
+    share = 0.62  # a smile lifts the upper lip more than it lowers the other
     out[points.IU, 1] += share * parted
     out[points.IL, 1] -= (1 - share) * parted
     out[points.OU, 1] += 0.75 * share * parted
@@ -104,8 +104,10 @@ def _close(neutral: F64, gap: float) -> F64:
     out[points.JAW_AT, 1] -= 0.3 * rise * np.array(list(points.JAW.values())) / 0.6
     # A smile relaxes as its lips close: the corners come in and down a little.
     middle = (upper[0, 0] + upper[-1, 0]) / 2
+    relax = min(gap / 0.1, 1.0)
     for at in (points.OU, points.IU, points.OL, points.IL):
-        out[at, 0] = middle + (out[at, 0] - middle) * 0.95
+        out[at, 0] = middle + (out[at, 0] - middle) * (1 - 0.07 * relax)
+        out[at, 1] += 0.018 * relax * np.linspace(-1, 1, points.MOUTH) ** 2
     return out
 
 

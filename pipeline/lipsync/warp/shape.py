@@ -15,7 +15,7 @@ F64 = NDArray[np.float64]
 GAP_PER_OPENING = 0.15
 """Gap of the lips that an opening of 1 adds, in E: the widest of natural speech (../shared/WARP.md: < .25)."""
 
-RAISE_FOR_TEETH = 0.014
+RAISE_FOR_TEETH = 0.018
 """How far `teeth` = 1 lifts the upper lip's middle off the teeth, in E."""
 
 
