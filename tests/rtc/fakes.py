@@ -72,9 +72,14 @@ class FakeViewer:
 
 
 class FakeLive:
-    """`async with FakeLive() as live`: encodes 25 frames and 50 sound packets a second from then on."""
+    """`async with FakeLive() as live`: encodes 25 frames and 50 sound packets a second from then on.
 
-    def __init__(self, *, codec: str = "h264", width: int = 320, height: int = 180, gop: int = 10_000) -> None:
+    noise: amplitude of a noise in the picture, 0..100; with 10 a 720p picture needs all of its 2.5 Mbit/s.
+    """
+
+    def __init__(
+        self, *, codec: str = "h264", width: int = 320, height: int = 180, gop: int = 10_000, noise: int = 0
+    ) -> None:
         self.video = VideoSettings(codec=codec, bitrate=2_500_000 if height >= 720 else 400_000, gop=gop)
         self.viewers: set[FakeViewer] = set()
         self.pictures = 0
@@ -91,6 +96,8 @@ class FakeLive:
         self._opus.open()
         luma = np.add.outer(np.arange(height, dtype=np.uint16), np.arange(width, dtype=np.uint16))
         self._luma = luma
+        generator = np.random.default_rng(1)
+        self._noise = [generator.integers(0, noise + 1, luma.shape, np.uint16) for _ in range(8 if noise else 0)]
         self._chroma = np.full((height // 2, width), 128, np.uint8)
         t = np.arange(960 * 3) / 48_000  # 440 Hz has a whole number of periods in 50 ms; 3 packets hold 26.4
         self._tone = (8000 * np.sin(2 * np.pi * 450 * t[:960])).astype(np.int16).reshape(1, -1)  # 9 whole periods
@@ -148,7 +155,10 @@ class FakeLive:
                 viewer.push(kind, packet)
 
     def _encode_video(self, tick: int) -> list[av.Packet]:
-        picture = np.vstack([(self._luma + tick * 4).astype(np.uint8), self._chroma])
+        luma = self._luma + tick * 4
+        if self._noise:
+            luma = luma + self._noise[tick // 2 % len(self._noise)]
+        picture = np.vstack([luma.astype(np.uint8), self._chroma])
         frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
         frame.pts = tick * 1800
         frame.time_base = Fraction(1, 90_000)
