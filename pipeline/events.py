@@ -12,7 +12,7 @@ class Event:
 
     type: ClassVar[str] = ""
 
-    def message(self) -> dict[str, Any]:
+    def as_message(self) -> dict[str, Any]:
         return {"type": self.type, **asdict(self)}
 
 
