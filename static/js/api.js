@@ -92,13 +92,22 @@ export function nameOf(id) {
   return id.replace(/[-_]+/g, " ").trim().replace(/(^|\s)(\p{L})/gu, (whole) => whole.toUpperCase()) || id;
 }
 
+/**
+ * What to call an avatar: the teacher page keeps the typed name as the tutor's id. A school's own ids, which read like
+ * ids (no blank, plain letters), are not for showing.
+ * @param {string} tutor @param {string} id
+ */
+export function displayName(tutor, id) {
+  return /\s|[^\x00-\x7f]/.test(tutor) ? tutor : nameOf(id);
+}
+
 /** @param {any} raw a record as it came @returns {AvatarRecord} */
 export function avatarRecord(raw) {
   const id = String(raw.avatar_id ?? raw.id ?? "");
   const findings = raw.quality?.findings ?? raw.quality;
   return {
     id,
-    name: String(raw.name || nameOf(id)),
+    name: String(raw.name || displayName(String(raw.tutor_id ?? ""), id)),
     state: raw.state ?? "ready",
     progress: Math.max(0, Math.min(1, Number(raw.progress ?? 0))),
     stage: String(raw.stage ?? ""),

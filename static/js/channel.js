@@ -6,7 +6,7 @@ export class Channel {
   /**
    * @param {string} url relative or absolute, token in its query
    * @param {(message: any) => void} onMessage
-   * @param {(event: {code: number, clean: boolean}) => void} onClosed called once, after an open channel ended
+   * @param {() => void} onClosed called once, after an open channel ended
    */
   constructor(url, onMessage, onClosed) {
     const address = new URL(url, window.location.href);
@@ -39,12 +39,12 @@ export class Channel {
         this.open = true;
         resolve();
       });
-      this.socket.addEventListener("close", (event) => {
+      this.socket.addEventListener("close", () => {
         window.clearTimeout(timer);
         const was = this.open;
         this.open = false;
         if (!was) reject(new ApiError("network", "The message channel could not be opened."));
-        else if (!this.closing) this.onClosed({ code: event.code, clean: event.wasClean });
+        else if (!this.closing) this.onClosed();
       });
     });
   }

@@ -139,7 +139,7 @@ export class Conversation {
         this.captions.clear();
         break;
       case "processing_status":
-        byId("thinking").hidden = message.status !== "thinking";
+        byId("thinking").hidden = message.status !== "thinking" || this.speaking.size > 0;
         // While it thinks there is something to interrupt, too.
         if (message.status === "thinking") this.button.disabled = false;
         else if (message.status === "idle" && this.speaking.size === 0) this.#quiet();
@@ -148,7 +148,8 @@ export class Conversation {
         const key = `error.${codeOf(message.code ?? "")}`;
         const own = has(key) ? t(key) : (message.message ?? t("error.server"));
         // The server's English sentence names the words in question; ours is for everyone else.
-        toast(language() === "en" && message.message ? message.message : own, "bad");
+        const goesOn = message.code === "voice_fallback" || message.code === "engine_fallback";
+        toast(language() === "en" && message.message ? message.message : own, goesOn ? "info" : "bad");
         break;
       }
       default:

@@ -54,6 +54,7 @@ export class History {
     if (text) announce(`${t("student.tutor")}: ${text}`);
     else entry.node.remove();
     this.#show();
+    this.#follow();
   }
 
   /** The session is over: whatever was being said stays as far as it was heard. */

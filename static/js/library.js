@@ -72,7 +72,7 @@ export class Library {
     } else picture.append(icon(state === "failed" ? "warn" : "clock"));
     const words = state === "preparing" ? `${t("teacher.state.preparing")} · ${Math.floor(record.progress * 100)} %` : t(`teacher.state.${state}`);
     const buttons = el("div", { class: "item-buttons" });
-    const show = el("button", { class: "button small", type: "button", "data-key": `show ${id}`, "aria-label": t("teacher.tryNamed", { name }), onclick: () => this.onShow(record) }, t("teacher.try"));
+    const show = el("button", { class: "button small", type: "button", "data-key": `show ${id}`, "aria-label": `${t(`teacher.show.${state}`)}: ${name}`, onclick: () => this.onShow(record) }, t(`teacher.show.${state}`));
     buttons.append(show);
     if (state === "ready") {
       buttons.append(

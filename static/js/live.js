@@ -118,8 +118,8 @@ export class LiveSession extends EventTarget {
     const channel = new Channel(
       info.engine_url,
       (message) => this.dispatchEvent(new CustomEvent("message", { detail: message })),
-      (event) => {
-        if (channel === this.channel) void this.#repair(event);
+      () => {
+        if (channel === this.channel) void this.#repair();
       },
     );
     this.channel = channel;
@@ -148,15 +148,14 @@ export class LiveSession extends EventTarget {
 
   /**
    * Bring back what is broken. Only one repair runs at a time.
-   * @param {{code: number, clean: boolean}} [closed] how the channel ended, if that is why
    */
-  async #repair(closed) {
+  async #repair() {
     if (this.repairing || this.over || !this.wasLive) return;
     this.repairing = true;
     this.#settle();
     const deadline = performance.now() + PATIENCE;
-    // A clean close that is not "going away" or "restarting" is the server's own decision.
-    const meant = closed !== undefined && closed.clean && ![1001, 1005, 1006, 1012, 1013].includes(closed.code);
+    // A server that is there and does not know the session has ended it on purpose; one that was away has lost it.
+    let meant = true;
     try {
       for (let attempt = 0; !this.over; attempt += 1) {
         try {
@@ -172,6 +171,7 @@ export class LiveSession extends EventTarget {
           }
           if (performance.now() > deadline) return this.#finish("failed", { reason: "lost", error });
           console.info("lectern: attempt", attempt + 1, "failed", error);
+          meant = false;
         }
         await pause(delay(attempt), this.stopper.signal).catch(() => undefined); // stopped: the loop sees `over`
       }

@@ -29,6 +29,7 @@ export class Maker {
     /** @type {unknown} */
     this.error = null;
     this.id = "";
+    this.name = "";
     this.sent = { done: 0, total: 0 };
     this.stopFollowing = () => {};
     /** @type {AbortController | null} */
@@ -52,6 +53,7 @@ export class Maker {
   async make(order, still) {
     this.reset();
     this.id = order.id;
+    this.name = order.name || nameOf(order.id);
     this.sending = new AbortController();
     this.#picture(still);
     this.#open();
@@ -66,7 +68,7 @@ export class Maker {
       );
       this.sending = null;
       this.onChange();
-      this.#take(avatarRecord({ progress: 0, stage: "queued", ...answer, state: answer.state ?? "preparing" }));
+      this.#take(avatarRecord({ progress: 0, stage: "queued", tutor_id: order.name, ...answer, state: answer.state ?? "preparing" }));
       this.follow(order.id);
     } catch (error) {
       this.sending = null;
@@ -152,7 +154,7 @@ export class Maker {
   #draw() {
     if (!this.working) return;
     const record = this.record;
-    const name = record?.name ?? nameOf(this.id);
+    const name = record?.name || this.name;
     const failed = this.error !== null || record?.state === "failed";
     const ready = !failed && record?.state === "ready";
     byId("work").dataset.outcome = failed ? "failed" : ready ? "ready" : "working";

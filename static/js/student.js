@@ -47,6 +47,8 @@ function nameThings() {
   const avatar = picker.chosen;
   byId("start-words").textContent = avatar ? t("student.start", { name: avatar.name }) : t("student.startPlain");
   byId("choose-title").textContent = t(picker.avatars.length === 1 ? "student.ready" : "student.choose");
+  const lead = picker.avatars.length === 0 ? "" : t(picker.avatars.length === 1 ? "student.readyLead" : "student.chooseLead");
+  byId("choose-lead").textContent = lead;
   byId("talk-name").textContent = avatar?.name ?? "";
 }
 

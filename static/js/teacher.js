@@ -105,7 +105,7 @@ byId("bench").addEventListener("submit", (event) => {
   clip.video.pause();
   byId("bench").hidden = true;
   byId("tips").hidden = true;
-  const order = { id: id.value.trim(), blur: blur.checked, consent: consent.checked, file: clip.file, fileName: clip.fileName };
+  const order = { id: id.value.trim(), name: name.value.trim(), blur: blur.checked, consent: consent.checked, file: clip.file, fileName: clip.fileName };
   void maker.make(order, picture);
 });
 window.addEventListener("beforeunload", (event) => {

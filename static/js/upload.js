@@ -5,6 +5,7 @@ import { ApiError, problem } from "./api.js";
 /**
  * @typedef {object} Order
  * @property {string} id
+ * @property {string} name
  * @property {boolean} blur
  * @property {boolean} consent
  * @property {Blob} file
@@ -21,6 +22,7 @@ export function upload(order, onProgress, signal) {
   const form = new FormData();
   // The fields first: then the server can refuse them before it takes the file.
   form.append("avatar_id", order.id);
+  form.append("tutor_id", order.name);
   form.append("apply_blur", String(order.blur));
   form.append("consent", String(order.consent));
   form.append("video_file", order.file, order.fileName);
