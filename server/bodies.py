@@ -124,7 +124,7 @@ async def text_field(part: BodyPartReader) -> str:
 
 
 async def next_part(reader: MultipartReader) -> BodyPartReader | None:
-    """The next part of a form, None at its end. 400 bad_multipart when the form is broken, 408 when it does not come."""
+    """The next part of a form, None at its end. 400 bad_multipart: the form is broken; 408: it does not come."""
     try:
         async with asyncio.timeout(READ_SECONDS):
             part = await reader.next()

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
+from avatars.builder import AvatarBuilder
+from avatars.store import AvatarStore
+from pipeline.lipsync.engine import LipSyncEngine
+from pipeline.voices.book import VoiceBook
+from server.rtc.registry import PeerRegistry
+from server.rtc.settings import RtcSettings
 from server.sessions import Sessions
+from server.settings import Settings
 
+SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
+STORE: web.AppKey[AvatarStore] = web.AppKey("store", AvatarStore)
+BUILDER: web.AppKey[AvatarBuilder] = web.AppKey("builder", AvatarBuilder)
+ENGINE: web.AppKey[LipSyncEngine] = web.AppKey("engine", LipSyncEngine)
+VOICES: web.AppKey[VoiceBook] = web.AppKey("voices", VoiceBook)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
+RTC: web.AppKey[RtcSettings] = web.AppKey("rtc", RtcSettings)
+PEERS: web.AppKey[PeerRegistry] = web.AppKey("peers", PeerRegistry)
+STOPPING: web.AppKey[asyncio.Event] = web.AppKey("stopping", asyncio.Event)

@@ -1,4 +1,4 @@
-"""Failures as RFC 9457 problem+json: one exception to raise, and one middleware that turns every other failure into it."""
+"""Failures as RFC 9457 problem+json: one exception to raise, one middleware that turns all others into it."""
 
 from __future__ import annotations
 
@@ -114,14 +114,24 @@ def from_http(error: web.HTTPException) -> ProblemError:
     return ProblemError(status, _HTTP_CODES.get(status, f"http_{status}"), detail, headers=headers)
 
 
+_VOICE_STATUS = {
+    "cannot_say": 422,
+    "unknown_voice": 422,
+    "audio_unreadable": 422,
+    "audio_empty": 422,
+    "audio_too_long": 413,
+    "disk_full": 507,
+}
+
 Translator = Callable[[Exception], "ProblemError | None"]
 """Gives the problem for an exception of a domain (avatars, …), or None when it is not one of its own."""
 
 
 def from_voice(error: Exception) -> ProblemError | None:
+    """A voice's or a recording's failure; an online voice that does not answer is 502."""
     if not isinstance(error, VoiceError):
         return None
-    status = 422 if error.code == "cannot_say" else 404 if error.code == "unknown_voice" else 502
+    status = _VOICE_STATUS.get(error.code, 502)
     return ProblemError(status, error.code, str(error))
 
 

@@ -33,6 +33,8 @@ Close = Callable[["Session", "LiveSession"], Awaitable[None]]
 
 Ender = Callable[[], Awaitable[None]]
 
+END_SECONDS = 2.0  # for each viewer and WebSocket to close when their session ends
+
 
 @dataclass(slots=True, eq=False)
 class Session:
@@ -203,11 +205,10 @@ class Sessions:
         if session.ended:
             return
         session.ended = True
-        for ender in tuple(session.enders.values()):
-            try:
-                await asyncio.wait_for(ender(), 2)
-            except Exception:
-                log.exception("session_ender_failed", session=session.id)
+        endings = [asyncio.wait_for(ender(), END_SECONDS) for ender in session.enders.values()]
+        for outcome in await asyncio.gather(*endings, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                log.error("session_ender_failed", session=session.id, exc_info=outcome)
         async with session.lock:
             await self._sleep(session)
         self._forget(session)

@@ -1,0 +1,134 @@
+"""The composition root: builds every part of the server and hands them to each other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from importlib.metadata import PackageNotFoundError, version
+
+import structlog
+from aiohttp import web
+
+from avatars.builder import AvatarBuilder
+from pipeline.lipsync.engine import LipSyncEngine
+from pipeline.session import LiveSession
+from pipeline.speaker import Speaker
+from pipeline.voices.book import VoiceBook
+from pipeline.voices.voice import VoiceError
+from server import avatars_api, pages, sessions_api, ws
+from server.admission import Limits
+from server.faces import Faces
+from server.keys import BUILDER, ENGINE, PEERS, RTC, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
+from server.live import LiveFactory, LiveParts
+from server.logs import request_log
+from server.parts import avatar_store, build_settings, choose_engine, rtc_settings
+from server.problems import problem_middleware
+from server.rtc.registry import PeerRegistry
+from server.security import add_headers, browser_guard
+from server.sessions import Sessions
+from server.settings import ROOT, Settings, SettingsError, unused_names
+from server.whep import add_whep_routes
+
+log = structlog.get_logger(__name__)
+
+STATIC = ROOT / "static"
+
+
+def build_app(
+    settings: Settings,
+    *,
+    engine: LipSyncEngine | None = None,
+    book: VoiceBook | None = None,
+    live: LiveFactory = LiveSession,
+) -> web.Application:
+    """The whole server as an application that is not started yet. Raises SettingsError.
+
+    engine, book, live: other ones than the settings choose; for tests.
+    """
+    started = time.monotonic()
+    app = web.Application(
+        middlewares=[request_log, problem_middleware(avatars_api.from_avatar), browser_guard(settings.server)],
+        client_max_size=1 << 20,
+    )
+    why = "given"
+    if engine is None:
+        choice = choose_engine(settings)
+        engine, why = choice.engine, choice.why
+    book = book or VoiceBook()
+    store = avatar_store(settings)
+    rtc = rtc_settings(settings)
+    parts = LiveParts(settings, Faces(store, engine), Speaker(book, settings.voice.default), live)
+    limits = settings.sessions
+    sessions = Sessions(
+        Limits(limits.max_sessions, limits.first_seconds, limits.leave_seconds, limits.timeout_seconds),
+        parts.open,
+        parts.close,
+    )
+    try:
+        book.get(settings.voice.default)
+    except VoiceError as error:
+        raise SettingsError(f"voice.default: {error}") from error
+
+    app[SETTINGS], app[STORE], app[RTC] = settings, store, rtc
+    app[ENGINE], app[VOICES], app[SESSIONS] = engine, book, sessions
+    app[BUILDER] = AvatarBuilder(store, build_settings(settings), engine.prepare)
+    app[PEERS] = PeerRegistry(rtc)
+    app[STOPPING] = asyncio.Event()
+
+    app.on_response_prepare.append(add_headers(settings))
+    app.cleanup_ctx.append(_run_parts)
+    app.on_shutdown.append(_stop_talking)
+
+    avatars_api.add_routes(app)
+    sessions_api.add_routes(app)
+    add_whep_routes(app, sessions, app[PEERS])
+    ws.add_routes(app)
+    pages.add_routes(app, STATIC)
+
+    async def health(request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "status": "ok",
+                "version": _version(),
+                "engine": engine.name,
+                "voice": book.resolve(settings.voice.default),
+                "sessions": {"active": sessions.awake, "max": limits.max_sessions, "total": len(sessions.all())},
+                "viewers": app[PEERS].count(),
+                "uptime_seconds": round(time.monotonic() - started, 1),
+            }
+        )
+
+    app.router.add_get("/health", health)
+    log.info("engine_chosen", engine=engine.name, why=why)
+    for name, reason in unused_names().items():
+        log.warning("environment_name_unused", name=name, why=reason)
+    return app
+
+
+async def _run_parts(app: web.Application) -> AsyncIterator[None]:
+    """Start the parts in order; close them in the opposite one, all of them, whatever fails."""
+    async with AsyncExitStack() as stack:
+        stack.callback(app[ENGINE].close)
+        stack.push_async_callback(app[VOICES].close)
+        await app[VOICES].warm_up()
+        stack.push_async_callback(app[BUILDER].close)
+        await app[BUILDER].start()
+        stack.push_async_callback(app[SESSIONS].close)
+        await app[SESSIONS].start()
+        stack.push_async_callback(app[PEERS].close)
+        yield
+
+
+async def _stop_talking(app: web.Application) -> None:
+    """At the beginning of the end: streams stop and sockets close, so that no handler is waited for."""
+    app[STOPPING].set()
+    await app[SESSIONS].close()
+
+
+def _version() -> str:
+    try:
+        return version("lectern")
+    except PackageNotFoundError:
+        return "0.1.0"

@@ -1,0 +1,320 @@
+"""Avatars over HTTP: made of a video by path or upload, listed, watched while they are prepared, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from avatars.errors import AvatarError
+from avatars.imports import import_path
+from avatars.record import AvatarRecord, BuildRequest, check_id
+from server.bodies import PartSource, disk_full, next_part, read_json, stream_to_file, text_field, truth
+from server.keys import BUILDER, SETTINGS, STOPPING, STORE
+from server.problems import ProblemError
+from server.security import require_manager
+
+HEARTBEAT_SECONDS = 10.0
+_MAX_PARTS = 20
+_SPARE_BYTES = 100 << 20  # left on the disk by an upload
+
+_STATUS = {
+    "not_found": 404,
+    "exists": 409,
+    "not_ready": 409,
+    "in_use": 409,
+    "cancelled": 409,
+    "forbidden_path": 403,
+    "too_large": 413,
+    "busy": 503,
+    "models_missing": 503,
+    "no_segmentation": 503,
+    "interrupted": 503,
+    "disk_full": 507,
+    "engine_failed": 500,
+    "damaged": 500,
+    "internal": 500,
+}
+
+
+class Import(BaseModel):
+    """POST /v1/avatars: a video that lies on the server already."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, coerce_numbers_to_str=True)
+
+    avatar_id: Annotated[str, Field(max_length=1000)]
+    video_path: Annotated[str, Field(min_length=1, max_length=4096)]
+    apply_blur: bool = False
+    tutor_id: Annotated[str, Field(max_length=200)] | None = None
+    consent: bool | None = None
+
+
+class Upload(BaseModel):
+    """The fields of POST /v1/avatars/upload, beside the file."""
+
+    avatar_id: str
+    apply_blur: bool = False
+    tutor_id: Annotated[str, Field(max_length=200)] = ""
+    consent: bool | None = None
+
+
+def from_avatar(error: Exception) -> ProblemError | None:
+    """An AvatarError as a problem; what is wrong with a video is 422."""
+    if not isinstance(error, AvatarError):
+        return None
+    status = _STATUS.get(error.code, 422)
+    headers = {"Retry-After": "60"} if status == 503 else None
+    return ProblemError(status, error.code, str(error), headers=headers)
+
+
+def add_routes(app: web.Application) -> None:
+    app.add_routes(
+        [
+            web.post("/v1/avatars", create),
+            web.post("/v1/avatars/upload", upload),
+            web.get("/v1/avatars", show_all),
+            web.get("/v1/avatars/{avatar_id}", show),
+            web.delete("/v1/avatars/{avatar_id}", delete),
+            web.get("/v1/avatars/{avatar_id}/events", events),
+            web.get("/v1/avatars/{avatar_id}/preview.jpg", preview),
+        ]
+    )
+
+
+# -- making -------------------------------------------------------------------------------------------------------
+
+
+async def create(request: web.Request) -> web.Response:
+    """201 as soon as the video is accepted; ?wait=1: when it is ready. 403 forbidden_path outside import_dirs."""
+    require_manager(request)
+    body = await read_json(request, Import)
+    check_id(body.avatar_id)
+    _check_consent(body.consent)
+    folders = request.app[SETTINGS].avatars.import_dirs
+    path = Path(body.video_path)
+    if not path.is_absolute() and folders:
+        path = folders[0] / path
+    video = await asyncio.to_thread(import_path, path, folders)
+    return await _submit(
+        request,
+        BuildRequest(
+            avatar_id=body.avatar_id,
+            video=video,
+            tutor_id=body.tutor_id or "",
+            apply_blur=body.apply_blur,
+            consent=bool(body.consent),
+        ),
+    )
+
+
+async def upload(request: web.Request) -> web.Response:
+    """The same for a video in the form itself. The parts may come in any order; the file never lies in memory."""
+    require_manager(request)
+    if request.content_type != "multipart/form-data":
+        raise ProblemError(415, "unsupported_media_type", "Send a form: Content-Type multipart/form-data.")
+    limit = request.app[SETTINGS].avatars.max_upload_mb << 20
+    store = request.app[STORE]
+    if (request.content_length or 0) > limit + (1 << 20):
+        raise ProblemError(413, "too_large", f"The video is larger than {limit >> 20} MB.", limit_bytes=limit)
+    if shutil.disk_usage(store.uploads).free < (request.content_length or 0) + _SPARE_BYTES:
+        raise disk_full()
+    target = store.uploads / f"{uuid.uuid4().hex}.part"
+    try:
+        fields = await _read_form(request, target, limit)
+        return await _submit(
+            request,
+            BuildRequest(
+                avatar_id=fields.avatar_id,
+                video=target,
+                tutor_id=fields.tutor_id,
+                apply_blur=fields.apply_blur,
+                consent=bool(fields.consent),
+                move=True,
+            ),
+        )
+    finally:
+        target.unlink(missing_ok=True)
+
+
+async def _read_form(request: web.Request, target: Path, limit: int) -> Upload:
+    try:
+        reader = await request.multipart()
+    except (ValueError, AssertionError) as error:
+        raise ProblemError(400, "bad_multipart", f"The form is broken: {error}.") from error
+    fields: dict[str, Any] = {}
+    got_file = False
+    for _ in range(_MAX_PARTS):
+        part = await next_part(reader)
+        if part is None:
+            break
+        if part.name == "video_file":
+            if got_file:
+                raise ProblemError(422, "invalid_request", "Send one video_file.")
+            got_file = True
+            await stream_to_file(PartSource(part), target, limit)
+        elif part.name in ("avatar_id", "tutor_id"):
+            fields[part.name] = await text_field(part)
+            if part.name == "avatar_id":
+                await _check_free(request, fields["avatar_id"])
+        elif part.name in ("apply_blur", "consent"):
+            fields[part.name] = truth(await text_field(part), part.name)
+            _check_consent(fields.get("consent"))
+        else:
+            await text_field(part)
+    else:
+        raise ProblemError(400, "bad_multipart", f"The form has more than {_MAX_PARTS} parts.")
+    if "avatar_id" not in fields:
+        raise ProblemError(422, "invalid_request", "avatar_id: Field required")
+    if not got_file:
+        raise ProblemError(422, "invalid_request", "video_file: Field required")
+    return Upload.model_validate(fields)
+
+
+async def _check_free(request: web.Request, avatar_id: str) -> None:
+    """Refuse before the video has travelled. The builder checks again when it takes the order."""
+    check_id(avatar_id)
+    try:
+        record = await asyncio.to_thread(request.app[STORE].get, avatar_id)
+    except AvatarError as error:
+        if error.code == "not_found":
+            return
+        raise
+    if record.state != "failed":
+        raise AvatarError("exists")
+
+
+def _check_consent(consent: bool | None) -> None:
+    """A form that asks for consent and got none is refused; a system that never asks answers for it itself."""
+    if consent is False:
+        raise ProblemError(422, "consent_required", "The person shown has to agree to become an avatar.")
+
+
+async def _submit(request: web.Request, order: BuildRequest) -> web.Response:
+    builder = request.app[BUILDER]
+    record = await builder.submit(order)
+    message = "The video was accepted; the avatar is being prepared."
+    if request.query.get("wait", "") not in ("", "0", "false"):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(request.app[SETTINGS].avatars.wait_seconds):
+                record = await builder.wait(record.id)
+        if record.state == "failed" and record.error is not None:
+            problem = from_avatar(AvatarError(record.error.code, record.error.message))
+            assert problem is not None
+            problem.extra.update(avatar_id=record.id, state="failed", quality=described(record)["quality"])
+            raise problem
+        if record.state == "ready":
+            message = "The avatar is ready."
+    return web.json_response(
+        {
+            **described(record),
+            "status": "success",
+            "avatar_path": str(request.app[STORE].folder(record.id)),
+            "message": message,
+        },
+        status=201,
+        headers={"Location": f"/v1/avatars/{record.id}"},
+    )
+
+
+# -- showing ------------------------------------------------------------------------------------------------------
+
+
+def described(record: AvatarRecord) -> dict[str, Any]:
+    """A record as the API shows it."""
+    return {"avatar_id": record.id, **record.model_dump(mode="json")}
+
+
+async def show_all(request: web.Request) -> web.Response:
+    require_manager(request)
+    records = await asyncio.to_thread(request.app[STORE].list)
+    return web.json_response(
+        {
+            "total": len(records),
+            "avatars": [record.id for record in records],
+            "items": [described(record) for record in records],
+        }
+    )
+
+
+async def show(request: web.Request) -> web.Response:
+    require_manager(request)
+    return web.json_response(described(await _record(request)))
+
+
+async def delete(request: web.Request) -> web.Response:
+    """204. 404 when it is not there (any more), 409 in_use while a session is on it."""
+    require_manager(request)
+    record = await _record(request)
+    await request.app[BUILDER].delete(record.id)
+    return web.Response(status=204)
+
+
+async def preview(request: web.Request) -> web.StreamResponse:
+    require_manager(request)
+    await _record(request)
+    path = await asyncio.to_thread(request.app[STORE].preview, request.match_info["avatar_id"])
+    return web.FileResponse(path, headers={"Content-Type": "image/jpeg", "Cache-Control": "no-cache"})
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """Server-sent events: the record, again after each change; the last one says ready or failed."""
+    require_manager(request)
+    record = await _record(request)
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+    await response.prepare(request)
+    stopping = asyncio.ensure_future(request.app[STOPPING].wait())
+    stream = request.app[BUILDER].events(record.id)
+    try:
+        async for found in _with_heartbeats(stream, stopping):
+            line = f"data: {found.model_dump_json()}\n\n" if found is not None else ": still here\n\n"
+            async with asyncio.timeout(HEARTBEAT_SECONDS):
+                await response.write(line.encode())
+    except (ConnectionResetError, TimeoutError):
+        pass  # the reader has gone, or does not read: it may ask again
+    finally:
+        stopping.cancel()
+    return response
+
+
+async def _with_heartbeats(
+    stream: AsyncIterator[AvatarRecord], stopping: asyncio.Future[Any]
+) -> AsyncIterator[AvatarRecord | None]:
+    """The stream's records, and None whenever nothing came for a while; ends with the stream or when `stopping`."""
+    following: asyncio.Future[AvatarRecord] = asyncio.ensure_future(anext(stream))
+    try:
+        while True:
+            await asyncio.wait((following, stopping), timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done():
+                return
+            if not following.done():
+                yield None
+                continue
+            try:
+                record = following.result()
+            except StopAsyncIteration:
+                return
+            yield record
+            following = asyncio.ensure_future(anext(stream))
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _record(request: web.Request) -> AvatarRecord:
+    """The avatar in the address; an id that cannot be one is simply not there."""
+    try:
+        return await asyncio.to_thread(request.app[STORE].get, request.match_info["avatar_id"])
+    except AvatarError as error:
+        if error.code == "invalid_id":
+            raise AvatarError("not_found") from error
+        raise

@@ -1,0 +1,54 @@
+"""The live part of a session: its avatar's face opened, picture and sound started, and all of it given back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from pipeline.session import LiveSession
+from pipeline.speaker import Speaker
+from server.faces import Faces
+from server.sessions import Session
+from server.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+LiveFactory = Callable[..., LiveSession]
+"""Makes a LiveSession of its constructor's arguments; tests give one that is not."""
+
+START_SECONDS = 30.0
+CLOSE_SECONDS = 5.0
+
+
+class LiveParts:
+    """Opens and closes live sessions for the registry (server.sessions)."""
+
+    def __init__(self, settings: Settings, faces: Faces, speaker: Speaker, factory: LiveFactory = LiveSession) -> None:
+        self._video = settings.video.encoder()
+        self._faces = faces
+        self._speaker = speaker
+        self._factory = factory
+
+    async def open(self, session: Session) -> LiveSession:
+        """Raises AvatarError when the avatar has gone or is not ready."""
+        opened = await self._faces.acquire(session.avatar_id)
+        try:
+            live = self._factory(session.id, opened.avatar, opened.face, self._speaker, self._video, session.emit)
+            async with asyncio.timeout(START_SECONDS):
+                await live.start()
+        except BaseException:
+            self._faces.release(session.avatar_id)
+            raise
+        return live
+
+    async def close(self, session: Session, live: LiveSession) -> None:
+        """Always gives the face back, also when closing goes wrong or takes too long."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await live.close()
+        except TimeoutError:
+            log.error("live_session_close_late", session=session.id)
+        finally:
+            self._faces.release(session.avatar_id)

@@ -1,0 +1,81 @@
+"""Logs: one line an event, for people or as JSON; requests by their route, so that no token gets in."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+import structlog
+from aiohttp import web
+from structlog.typing import Processor
+
+from server.problems import Handler, route_of
+from server.settings import ServerSettings
+
+log = structlog.get_logger(__name__)
+
+_QUIET = frozenset({"/health", "/static"})
+
+
+def configure(settings: ServerSettings) -> None:
+    """Send structlog's and the libraries' lines to standard error, in one form."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    as_json = settings.log_format == "json"
+    render: Processor = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    )
+    last: list[Processor] = [structlog.processors.format_exc_info, render] if as_json else [render]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in ("aioice", "aiortc", "libav", "asyncio"):
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+@web.middleware
+async def request_log(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """One line a request, after it: method, route, status, milliseconds."""
+    start = time.monotonic()
+    status: int | str = "aborted"
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    finally:
+        route = route_of(request)
+        fields: dict[str, Any] = {
+            "method": request.method,
+            "route": route,
+            "status": status,
+            "ms": round((time.monotonic() - start) * 1000, 1),
+        }
+        for key in ("session_id", "avatar_id"):
+            name = request.match_info.get(key)
+            if name is not None:
+                fields[key.removesuffix("_id")] = name if name.isprintable() and len(name) <= 64 else "(not an id)"
+        quiet = route in _QUIET and status in (200, 304)
+        (log.debug if quiet else log.info)("request", **fields)

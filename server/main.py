@@ -1,0 +1,98 @@
+"""Serving: listens, says where the pages are, and ends in good order on SIGINT and SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+import sys
+
+import structlog
+from aiohttp import web
+
+from server import logs
+from server.settings import Settings, SettingsError
+
+log = structlog.get_logger(__name__)
+
+SHUTDOWN_SECONDS = 2.0  # for requests under way; the parts have their own limits
+
+
+def serve(settings: Settings) -> int:
+    """Run the server until it is told to stop; gives the exit status. Blocking."""
+    logs.configure(settings.server)
+    try:
+        listening = _listen(settings.server.host, settings.server.port)
+    except OSError as error:
+        print(f"Lectern cannot start: {_why_not(settings, error)}", file=sys.stderr)
+        return 1
+    try:
+        asyncio.run(_run(settings, listening))
+    except SettingsError as error:
+        print(f"Lectern cannot start: the settings are wrong.\n{error}", file=sys.stderr)
+        return 1
+    finally:
+        listening.close()
+    return 0
+
+
+async def _run(settings: Settings, listening: socket.socket) -> None:
+    from server.app import build_app  # media and speech libraries: loaded once the port is ours
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    runner = web.AppRunner(build_app(settings), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    try:
+        await runner.setup()
+        await web.SockSite(runner, listening, backlog=256).start()
+        _announce(settings, listening)
+        await stop.wait()
+        log.info("stopping")
+    finally:
+        await runner.cleanup()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket; bound before anything is loaded, so that a taken port is told at once."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _why_not(settings: Settings, error: OSError) -> str:
+    host, port = settings.server.host, settings.server.port
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} is in use, perhaps by another Lectern. Stop that, or choose another port: "
+            f"python run.py serve --port {port + 1 if port < 65535 else 9000}"
+        )
+    if error.errno == errno.EACCES:
+        return f"port {port} may not be used by this user; choose one above 1023 (server.port)."
+    return f"it cannot listen on {host} port {port} (server.host, server.port): {error.strerror or error}."
+
+
+def _announce(settings: Settings, listening: socket.socket) -> None:
+    host, port = listening.getsockname()[:2]
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    base = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    lines = [
+        "",
+        "Lectern is ready.",
+        f"  student page   {base}/",
+        f"  teacher page   {base}/teacher",
+        f"  API            {base}/v1/",
+    ]
+    if shown != host:
+        lines.append(f"  from other machines: this machine's name or address, port {port}")
+    lines.append("  Ctrl+C stops it.")
+    print("\n".join(lines), flush=True)
+    log.info("ready", url=base, voice=settings.voice.default)

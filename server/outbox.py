@@ -1,0 +1,73 @@
+"""What goes out on one WebSocket: a bounded queue and the task that empties it; who reads too slowly is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+log = structlog.get_logger(__name__)
+
+SLOW_CLIENT = 4008  # close code: this client does not read what is sent to it
+CAPACITY = 256  # messages
+SEND_SECONDS = 5.0
+CLOSE_SECONDS = 1.0
+
+
+class Outbox:
+    """Takes messages without waiting. When it is full, or a send takes too long, the socket is closed: SLOW_CLIENT."""
+
+    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
+        self._socket = socket
+        self._transport = transport
+        self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(CAPACITY)
+        self._overflow = asyncio.Event()
+        self._task = asyncio.create_task(self._run(), name="outbox")
+
+    def put(self, message: dict[str, Any]) -> None:
+        try:
+            self._queue.put_nowait(message)
+        except asyncio.QueueFull:
+            self._overflow.set()
+
+    async def close(self) -> None:
+        """Stop sending; what is still queued is dropped."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        sending = asyncio.create_task(self._send_all(), name="outbox-send")
+        overflow = asyncio.create_task(self._overflow.wait(), name="outbox-overflow")
+        try:
+            await asyncio.wait((sending, overflow), return_when=asyncio.FIRST_COMPLETED)
+            slow = overflow.done() or isinstance(sending.exception(), TimeoutError)
+        finally:
+            sending.cancel()
+            overflow.cancel()
+            await asyncio.gather(sending, overflow, return_exceptions=True)
+        if slow:
+            log.warning("websocket_slow_client")
+            await shut(self._socket, self._transport, SLOW_CLIENT, "this client reads too slowly")
+
+    async def _send_all(self) -> None:
+        while True:
+            message = await self._queue.get()
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._socket.send_str(json.dumps(message, ensure_ascii=False))
+            except (ConnectionResetError, RuntimeError):
+                return  # closed under our hands: the reader notices as well
+
+
+async def shut(socket: web.WebSocketResponse, transport: asyncio.Transport | None, code: int, reason: str) -> None:
+    """Close a WebSocket within CLOSE_SECONDS, by cutting the connection if the other side does not take part."""
+    with contextlib.suppress(TimeoutError, ConnectionResetError, RuntimeError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await socket.close(code=code, message=reason.encode())
+            return
+    if transport is not None:
+        transport.abort()

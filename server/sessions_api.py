@@ -1,0 +1,147 @@
+"""Sessions over HTTP: made, listed, spoken through, interrupted, measured and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from server import speech
+from server.bodies import read_json
+from server.keys import RTC, SESSIONS, STORE
+from server.problems import ProblemError
+from server.security import require_manager, session_of
+from server.sessions import Session, iso, summary
+from server.tutors import avatar_for
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, coerce_numbers_to_str=True)
+
+
+class NewSession(_Body):
+    """tutor_id or avatar_id, or both; then the avatar_id counts."""
+
+    student_id: Name
+    tutor_id: Name | None = None
+    avatar_id: Name | None = None
+    kb_id: Name | None = None
+    voice: Name | None = None
+
+
+class Say(_Body):
+    text: Annotated[str, Field(min_length=1)]
+    voice: Name | None = None
+
+
+def add_routes(app: web.Application) -> None:
+    app.add_routes(
+        [
+            web.post("/v1/sessions", create),
+            web.get("/v1/sessions", show_all),
+            web.get("/v1/sessions/{session_id}", show),
+            web.delete("/v1/sessions/{session_id}", delete),
+            web.post("/v1/sessions/{session_id}/say", say),
+            web.post("/v1/sessions/{session_id}/audio", audio),
+            web.post("/v1/sessions/{session_id}/interrupt", interrupt),
+            web.get("/v1/sessions/{session_id}/stats", stats),
+            web.get("/v1/webrtc/config", webrtc_config),
+            web.get("/v1/voices", voices),
+        ]
+    )
+
+
+async def create(request: web.Request) -> web.Response:
+    require_manager(request)
+    body = await read_json(request, NewSession)
+    if body.avatar_id is None and body.tutor_id is None:
+        raise ProblemError(422, "invalid_request", "Name the tutor_id or the avatar_id that the session is with.")
+    speech.check_voice(request.app, body.voice)
+    avatar_id = await asyncio.to_thread(
+        avatar_for, request.app[STORE], avatar_id=body.avatar_id, tutor_id=body.tutor_id
+    )
+    session = await request.app[SESSIONS].create(
+        avatar_id=avatar_id,
+        student_id=body.student_id,
+        tutor_id=body.tutor_id,
+        kb_id=body.kb_id,
+        voice=body.voice,
+    )
+    return web.json_response(
+        _created(request.app, session), status=201, headers={"Location": f"/v1/sessions/{session.id}"}
+    )
+
+
+def _created(app: web.Application, session: Session) -> dict[str, Any]:
+    sessions = app[SESSIONS]
+    return {
+        "session_id": session.id,
+        "engine_url": f"/ws/{session.id}?token={session.token}",
+        "engine_token": session.token,
+        "status": "ready",
+        "whep_url": f"/v1/sessions/{session.id}/whep",
+        "ice_servers": app[RTC].ice_servers_json(),
+        "expires_at": iso(time.time() + sessions.remaining(session)),
+        "avatar_id": session.avatar_id,
+        "tutor_id": session.tutor_id,
+        "student_id": session.student_id,
+        "voice": session.voice,
+    }
+
+
+async def show_all(request: web.Request) -> web.Response:
+    require_manager(request)
+    sessions = request.app[SESSIONS]
+    found = [summary(sessions, session) for session in sessions.all()]
+    return web.json_response({"total": len(found), "max_sessions": sessions.limits.max_sessions, "sessions": found})
+
+
+async def show(request: web.Request) -> web.Response:
+    return web.json_response(summary(request.app[SESSIONS], session_of(request)))
+
+
+async def delete(request: web.Request) -> web.Response:
+    await request.app[SESSIONS].end(session_of(request), "deleted")
+    return web.Response(status=204)
+
+
+async def say(request: web.Request) -> web.Response:
+    session = session_of(request)
+    body = await read_json(request, Say)
+    utterance = await speech.say(request.app, session, body.text, body.voice)
+    return web.json_response({"utterance_id": utterance}, status=202)
+
+
+async def audio(request: web.Request) -> web.Response:
+    session = session_of(request)
+    utterance = await speech.play_request(request, session)
+    return web.json_response({"utterance_id": utterance}, status=202)
+
+
+async def interrupt(request: web.Request) -> web.Response:
+    session = session_of(request)
+    return web.json_response({"generation": speech.interrupt(session)})
+
+
+async def stats(request: web.Request) -> web.Response:
+    session = session_of(request)
+    live = session.live
+    return web.json_response(
+        {**summary(request.app[SESSIONS], session), "live": None if live is None else speech.stats(live)}
+    )
+
+
+async def webrtc_config(request: web.Request) -> web.Response:
+    """For pages that make their own peer; TURN credentials are in it, so it needs what managing needs."""
+    require_manager(request)
+    servers = request.app[RTC].ice_servers_json()
+    return web.json_response({"ice_servers": servers, "iceServers": servers})
+
+
+async def voices(request: web.Request) -> web.Response:
+    return web.json_response(speech.list_voices(request.app))

@@ -1,0 +1,184 @@
+"""Making a session speak: text, a recording, or an interruption; the same for HTTP and WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from server.bodies import BodySource, PartSource, next_part, stream_to_file, text_field
+from server.keys import SESSIONS, SETTINGS, VOICES
+from server.problems import ProblemError
+from server.sessions import Session
+
+if TYPE_CHECKING:
+    from pipeline.media import SpeechChunk
+    from pipeline.session import LiveSession
+
+SOCKET_AUDIO_MB = 10  # largest clip in a WebSocket message; larger ones go over HTTP
+
+
+def check_voice(app: web.Application, voice: str | None) -> None:
+    """422 unknown_voice (as VoiceError); None is the default voice."""
+    if voice is not None:
+        app[VOICES].get(voice)
+
+
+async def say(app: web.Application, session: Session, text: str, voice: str | None) -> str:
+    """Queue a text; gives the utterance's id. 413 too_large, 422 invalid_request or unknown_voice, 429 queue_full."""
+    limit = app[SETTINGS].sessions.max_text_chars
+    if len(text) > limit:
+        raise ProblemError(413, "too_large", f"The text is longer than {limit} characters; send it in parts.")
+    if not text.strip():
+        raise ProblemError(422, "invalid_request", "There is nothing to say: the text is empty.")
+    check_voice(app, voice)
+    live = await app[SESSIONS].wake(session)
+    return _queued(lambda: live.say(text, voice=voice or session.voice))
+
+
+def interrupt(session: Session) -> int:
+    """Stop what is said now and what waits; gives the new generation. A session that sleeps says nothing: 0."""
+    return session.live.interrupt() if session.live is not None else 0
+
+
+def stats(live: LiveSession) -> Any:
+    """The live part in figures, as JSON takes them."""
+    figures = live.stats()
+    return dataclasses.asdict(figures)
+
+
+def list_voices(app: web.Application) -> dict[str, Any]:
+    """The voices that can be chosen and the default one."""
+    book = app[VOICES]
+    names = book.names()
+    return {
+        "default": book.resolve(app[SETTINGS].voice.default),
+        "total": len(names),
+        "voices": [{"name": name, "online": not name.startswith("hibari:")} for name in names],
+    }
+
+
+# -- recordings ---------------------------------------------------------------------------------------------------
+
+
+async def play_request(request: web.Request, session: Session) -> str:
+    """Speak the recording in a request: the raw body, or a form with a file and perhaps a `text` for the captions."""
+    limit = request.app[SETTINGS].sessions.max_audio_mb << 20
+    with _folder() as folder:
+        text = ""
+        if request.content_type == "multipart/form-data":
+            text = await _read_form(request, folder / "clip", limit)
+        else:
+            await stream_to_file(BodySource(request), folder / "clip", limit, request.content_length)
+        return await _play(request.app, session, folder, text)
+
+
+async def play_base64(app: web.Application, session: Session, data: str, text: str) -> str:
+    """Speak a recording that came in a message. 413 too_large, 400 bad_request when it is not base64."""
+    if len(data) * 3 // 4 > SOCKET_AUDIO_MB << 20:
+        raise ProblemError(413, "too_large", f"The clip is larger than {SOCKET_AUDIO_MB} MB; send it over HTTP.")
+    with _folder() as folder:
+        try:
+            clip = await asyncio.to_thread(base64.b64decode, data, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ProblemError(400, "bad_request", "The clip's data is not base64.") from error
+        await asyncio.to_thread((folder / "clip").write_bytes, clip)
+        return await _play(app, session, folder, text)
+
+
+async def _read_form(request: web.Request, target: Path, limit: int) -> str:
+    reader = await request.multipart()
+    text, got_file = "", False
+    for _ in range(10):
+        part = await next_part(reader)
+        if part is None:
+            break
+        if part.filename or part.name in ("audio", "file", "audio_file"):
+            if got_file:
+                raise ProblemError(422, "invalid_request", "Send one recording at a time.")
+            got_file = True
+            await stream_to_file(PartSource(part), target, limit)
+        else:
+            value = await text_field(part)
+            text = value if part.name == "text" else text
+    if not got_file:
+        raise ProblemError(422, "invalid_request", "audio: Field required")
+    return text
+
+
+async def _play(app: web.Application, session: Session, folder: Path, text: str) -> str:
+    from pipeline.speech_file import decode_speech
+
+    if not (folder / "clip").stat().st_size:
+        raise ProblemError(422, "audio_empty", "The recording is empty.")
+    live = await app[SESSIONS].wake(session)
+    recording = Recording(folder, decode_speech(folder / "clip", max_seconds=app[SETTINGS].sessions.max_audio_seconds))
+    try:
+        await recording.begin()
+        return _queued(lambda: live.play(recording, text=text))
+    except BaseException:
+        await recording.aclose()
+        raise
+
+
+class Recording:
+    """The chunks of a recording that is decoded while it is spoken; `aclose` removes its file. An async iterator."""
+
+    def __init__(self, folder: Path, chunks: AsyncIterator[SpeechChunk]) -> None:
+        self._folder = folder
+        self._chunks = chunks
+        self._first: SpeechChunk | None = None
+
+    async def begin(self) -> None:
+        """Wait for the first chunk: by then it is known whether the file can be read. Raises SpeechFileError."""
+        self._first = await anext(self._chunks)
+
+    def __aiter__(self) -> Recording:
+        return self
+
+    async def __anext__(self) -> SpeechChunk:
+        first, self._first = self._first, None
+        if first is not None:
+            return first
+        try:
+            return await anext(self._chunks)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        close = getattr(self._chunks, "aclose", None)
+        if close is not None:
+            await close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """A new folder for a clip. It stays when all went well: then the recording removes it."""
+    folder = Path(tempfile.mkdtemp(prefix="lectern-clip-"))
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _queued(order: Callable[[], str]) -> str:
+    from pipeline.session import QueueFull
+
+    try:
+        return order()
+    except QueueFull as error:
+        raise ProblemError(
+            429, "queue_full", "The tutor has enough to say already; wait, or interrupt.", headers={"Retry-After": "5"}
+        ) from error

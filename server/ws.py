@@ -1,0 +1,169 @@
+"""The session's WebSocket: a student's page asks, speaks, interrupts and connects its picture through it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from server import speech
+from server.keys import PEERS, SESSIONS
+from server.messages import (
+    Audio,
+    Incoming,
+    Init,
+    Interrupt,
+    MessageError,
+    Say,
+    Text,
+    WebRtcIceCandidate,
+    WebRtcOffer,
+    error_message,
+    outgoing,
+    parse,
+)
+from server.outbox import Outbox, shut
+from server.problems import ProblemError
+from server.rtc.joining import join, refusal
+from server.rtc.offer import BadOffer
+from server.rtc.registry import Entry
+from server.security import session_of
+from server.sessions import Session
+
+log = structlog.get_logger(__name__)
+
+MESSAGE_LIMIT = 16 << 20  # bytes; a larger message closes the connection (1009)
+HEARTBEAT_SECONDS = 4.0  # a ping; without its pong after half of that again, the client counts as gone
+STOP_SECONDS = 3.0
+
+
+def add_routes(app: web.Application) -> None:
+    app.router.add_get("/ws/{session_id}", connect)
+
+
+async def connect(request: web.Request) -> web.StreamResponse:
+    """Refusals (404, 401, 503) come before the upgrade, as problem+json."""
+    session = session_of(request, token_only=True)
+    await request.app[SESSIONS].wake(session)
+    return await _Conversation(request, session).run()
+
+
+class _Conversation:
+    """One connected client. Its messages are handled in order, one at a time."""
+
+    def __init__(self, request: web.Request, session: Session) -> None:
+        self._request = request
+        self._app = request.app
+        self._session = session
+        self._sessions = request.app[SESSIONS]
+        self._peers = request.app[PEERS]
+        self._viewer: Entry | None = None
+        self._socket = web.WebSocketResponse(
+            heartbeat=HEARTBEAT_SECONDS, max_msg_size=MESSAGE_LIMIT, compress=False, timeout=1.0
+        )
+
+    async def run(self) -> web.StreamResponse:
+        await self._socket.prepare(self._request)
+        transport = self._request.transport
+        outbox = Outbox(self._socket, transport)
+        self._put = outbox.put
+
+        async def end() -> None:
+            await shut(self._socket, transport, WSCloseCode.GOING_AWAY, "the session has ended")
+
+        log.info("websocket_open", session=self._session.id)
+        try:
+            with (
+                self._sessions.present(self._session, end),
+                self._session.listening(lambda event: outbox.put(outgoing(event))),
+            ):
+                async for message in self._socket:
+                    if message.type is WSMsgType.TEXT:
+                        await self._handle(message.data)
+                    elif message.type is WSMsgType.BINARY:
+                        self._put(error_message("invalid_message", "Messages are JSON text, not binary."))
+        finally:
+            await outbox.close()
+            await self._drop_viewer()
+            log.info("websocket_closed", session=self._session.id, close_code=self._socket.close_code)
+        return self._socket
+
+    async def _handle(self, data: str) -> None:
+        request_id: str | None = None
+        try:
+            message = parse(data)
+            request_id = message.request_id
+            await self._act(message)
+        except MessageError as error:
+            self._put(error_message(error.code, str(error), error.request_id))
+        except ProblemError as error:
+            self._put(error_message(error.code, error.detail, request_id, status=error.status, **error.extra))
+        except Exception:
+            log.exception("websocket_message_failed", session=self._session.id)
+            self._put(error_message("internal_error", "The server met an error it did not expect.", request_id))
+
+    async def _act(self, message: Incoming) -> None:
+        match message:
+            case Init():
+                if message.voice is not None:
+                    speech.check_voice(self._app, message.voice)
+                    self._session.voice = message.voice
+                self._answer(
+                    message,
+                    "processing_status",
+                    status="idle",
+                    session_id=self._session.id,
+                    avatar_id=self._session.avatar_id,
+                    voice=self._session.voice,
+                )
+            case Text():
+                await self._repeat(message)
+            case Say():
+                utterance = await speech.say(self._app, self._session, message.text, message.voice)
+                self._answer(message, "processing_status", status="thinking", utterance_id=utterance)
+            case Audio():
+                utterance = await speech.play_base64(self._app, self._session, message.data, message.text)
+                self._answer(message, "processing_status", status="thinking", utterance_id=utterance)
+            case Interrupt():
+                speech.interrupt(self._session)
+            case WebRtcOffer():
+                await self._watch(message)
+            case WebRtcIceCandidate():
+                await self._candidate(message)
+
+    async def _repeat(self, message: Text) -> None:
+        """No language model is configured: the tutor repeats what was typed, and says that it does."""
+        utterance = await speech.say(self._app, self._session, message.text, None)
+        common = {"utterance_id": utterance, "demonstration": True}
+        self._answer(message, "processing_status", status="thinking", utterance_id=utterance)
+        self._answer(message, "text_stream", text=message.text, **common)
+        self._answer(message, "text_complete", text=message.text, **common)
+
+    async def _watch(self, message: WebRtcOffer) -> None:
+        await self._drop_viewer()
+        entry, answer = await join(self._sessions, self._peers, self._session, message.sdp, self._request.remote)
+        self._viewer = entry
+        self._answer(message, "webrtc_answer", sdp=answer, viewer_id=entry.id)
+
+    async def _candidate(self, message: WebRtcIceCandidate) -> None:
+        if self._viewer is None:
+            raise ProblemError(409, "no_offer", "Send a webrtc_offer first.")
+        if message.candidate:
+            try:
+                await self._viewer.peer.add_candidate(message.candidate)
+            except BadOffer as error:
+                raise refusal(error) from error
+
+    async def _drop_viewer(self) -> None:
+        viewer, self._viewer = self._viewer, None
+        if viewer is not None:
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._peers.close_peer(self._session.id, viewer.id)
+            except TimeoutError:
+                log.warning("viewer_close_late", session=self._session.id)
+
+    def _answer(self, message: Incoming, kind: str, **fields: Any) -> None:
+        self._put({"type": kind, **fields, "request_id": message.request_id})
