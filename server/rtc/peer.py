@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import structlog
-from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCDtlsTransport,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.rtcrtpparameters import RTCRtpCodecCapability
 from aiortc.sdp import candidate_from_sdp
@@ -85,6 +92,11 @@ class Peer:
         self._closing: asyncio.Task[None] | None = None
         self._estimate: int | None = None
         self._keys_wanted = 0
+        self._pc = RTCPeerConnection(
+            RTCConfiguration(iceServers=settings.own_ice_servers(), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        )
+        self._connect = private.OwnedConnect(self._pc)
+        self._pc.on("connectionstatechange", self._state_changed)
         self.offer: Offer | None = None
         self.state: State = "new"
         self.reason = ""
@@ -97,15 +109,10 @@ class Peer:
         Raises BadOffer, private.NoPortError.
         """
         self.offer = offer = sdp if isinstance(sdp, Offer) else read_offer(sdp)
-        self._pc = RTCPeerConnection(
-            RTCConfiguration(iceServers=self._settings.own_ice_servers(), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
-        )
-        self._connect = private.OwnedConnect(self._pc)
-        self._pc.on("connectionstatechange", self._state_changed)
         # In the offer's order: aiortc takes the bundle's first section for the transport of the first transceiver.
         for kind in offer.played:
             self._add(kind)
-        transport = self._pc.getTransceivers()[0].receiver.transport.transport
+        transport = self._transport.transport
         private.watch_ice(transport, self._heard)
         private.gather_with(
             transport,
@@ -131,7 +138,7 @@ class Peer:
         return complete_answer(offer, self._pc.localDescription.sdp)
 
     async def add_candidate(self, candidate: str) -> None:
-        """A trickled candidate, as "candidate:…"; "" (no more come) is taken and changes nothing.
+        """A trickled candidate, as "candidate:…", after the offer; "" (no more come) is taken and changes nothing.
 
         Not needed by a viewer that can reach this machine: its address is learnt from its first packet. Names
         (mDNS) and TCP are passed over: a name costs a multicast socket and up to seconds, and the viewer's own
@@ -139,7 +146,7 @@ class Peer:
         before they arrive. Raises BadOffer (bad_sdp) when it is no candidate.
         """
         text = candidate.removeprefix("a=").removeprefix("candidate:").strip()
-        if not text or self.state == "closed":
+        if not text or self.offer is None or self.state == "closed":
             return
         try:
             parsed = candidate_from_sdp(text)
@@ -149,7 +156,7 @@ class Peer:
             return
         if self._candidates_left and 0 < parsed.port < 65536:
             self._candidates_left -= 1
-            await self._pc.getTransceivers()[0].receiver.transport.transport.addRemoteCandidate(parsed)
+            await self._transport.transport.addRemoteCandidate(parsed)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -189,8 +196,6 @@ class Peer:
         for sender in self._senders:
             if sender.track is not None:
                 sender.track.stop()
-        if not hasattr(self, "_connect"):
-            return
         try:
             await asyncio.wait_for(self._connect.close(), CLOSE_SECONDS)
         except TimeoutError:
@@ -210,6 +215,11 @@ class Peer:
             self._end("failed")
         elif state == "closed":
             self._end("left")
+
+    @property
+    def _transport(self) -> RTCDtlsTransport:
+        """The one that sound and picture share."""
+        return self._pc.getTransceivers()[0].receiver.transport
 
     # -- media --------------------------------------------------------------------------------------------------
 
@@ -249,7 +259,7 @@ class Peer:
         """Also when aiortc's sender gave up: because the viewer closed the transport, or on an error that it logs."""
         if track.source_ended:
             self._end("session_ended")
-        elif self._pc.getTransceivers()[0].receiver.transport.state == "closed":
+        elif self._transport.state == "closed":
             self._end("left")
         else:
             self._end("sender_stopped")

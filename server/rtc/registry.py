@@ -110,7 +110,7 @@ class PeerRegistry:
         entry = self.get(session_id, peer_id)
         if entry is None:
             return False
-        await asyncio.shield(self._dismiss(entry.id, reason) or asyncio.sleep(0))
+        await self._wait([self._dismiss(entry.id, reason)])
         return True
 
     async def close_session(self, session_id: str, reason: str = "session_ended") -> None:
