@@ -22,6 +22,7 @@ from avatars.sniff import Kind
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "prores")
 _DECODERS = {"libdav1d": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}  # FFmpeg's name of a decoder -> of its codec
 _HDR_TRANSFERS = (16, 18)  # ITU-T H.273: PQ, HLG
+_UNSPECIFIED = 2  # H.273: matrix coefficients
 _MAX_ERRORS = 25  # damaged pictures that are passed over
 _SHORTFALL = 0.8  # a file that yields less of what it declares has lost its end
 
@@ -256,6 +257,8 @@ class _Scaler:
         elif turn == 180:
             chain += [graph.add("hflip"), graph.add("vflip")]
         scale = f"w={width}:h={height}:flags=bicubic+accurate_rnd:out_color_matrix=bt709:out_range=tv"
+        if int(frame.colorspace) == _UNSPECIFIED:  # players take HD for BT.709 and the rest for BT.601; so do we
+            scale += ":in_color_matrix=" + ("bt709" if max(frame.width, frame.height) >= 1280 else "bt601")
         if frame.color_trc in _HDR_TRANSFERS:
             scale += ":out_primaries=bt709:out_transfer=bt709"
         chain += [graph.add("scale", scale), graph.add("format", "yuv420p"), graph.add("buffersink")]

@@ -87,7 +87,6 @@ async def run_limited(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
-        limit=_LINE,
         cwd=cwd,
         env=environment,
     )
@@ -140,15 +139,17 @@ def _kill_group(pid: int) -> None:
 
 
 async def _read_lines(stream: asyncio.StreamReader, on_line: Callable[[str], None] | None) -> None:
-    while True:
-        try:
-            line = await stream.readline()
-        except ValueError:  # longer than _LINE: dropped by the reader
-            continue
-        if not line:
-            return
-        if on_line is not None:
-            on_line(line.decode(errors="replace").rstrip("\r\n"))
+    kept, dropping = b"", False
+    while chunk := await stream.read(_LINE):
+        *lines, kept = (kept + chunk).split(b"\n")
+        for line in lines:
+            if on_line is not None and not dropping and len(line) <= _LINE:
+                on_line(line.decode(errors="replace").rstrip("\r"))
+            dropping = False
+        if len(kept) > _LINE:
+            kept, dropping = b"", True
+    if kept and on_line is not None and not dropping:
+        on_line(kept.decode(errors="replace"))
 
 
 async def _read_tail(stream: asyncio.StreamReader, tail: bytearray) -> None:
