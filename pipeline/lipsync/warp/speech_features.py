@@ -128,9 +128,13 @@ class Level:
         return np.maximum(out, FLOOR)
 
 
+@lru_cache(maxsize=1)
+def _speech_bands() -> slice:
+    inside = np.flatnonzero((mel_centres() >= SPEECH_BAND[0]) & (mel_centres() <= SPEECH_BAND[1]))
+    return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
 def band_loudness(levelled: F32) -> F32:
     """(m, BANDS) of `Level` -> (m,) loudness of the 1-4 kHz band, 0 none .. about 1: the simplest guess."""
-    centres = mel_centres()
-    inside = (centres >= SPEECH_BAND[0]) & (centres <= SPEECH_BAND[1])
-    energy = np.maximum(np.log(np.mean(np.exp(levelled[:, inside]), axis=1)), -6.0)
+    energy = np.maximum(np.log(np.mean(np.exp(levelled[:, _speech_bands()]), axis=1)), -6.0)
     return np.asarray(np.sqrt(np.clip((energy + 5.0) / 5.0, 0.0, None)), dtype=np.float32)

@@ -22,6 +22,8 @@ JOIN_PAUSE = 0.080
 """A silence shorter than this moves no lip: its time goes half to each neighbour."""
 JOIN_SPACE = 0.160
 """The same for spaces between words and stress marks, which the built-in voice gives a duration of their own."""
+LAST_CONSONANT, LAST_VOWEL = 0.13, 0.24
+"""Longest a sound lasts before a pause: the built-in voice's label of it holds up to 0.25 s of the silence as well."""
 NEUTRAL = "ə"
 
 
@@ -141,7 +143,7 @@ def phones(marks: Iterable[PhonemeMark]) -> list[Phone]:
             runs[-1] = Phone(runs[-1].symbol, runs[-1].start, end)
         else:
             runs.append(Phone("" if symbol == "ː" else symbol, start, end))
-    return _lead_stops(_split(_join(runs)))
+    return _lead_stops(_split(_end_in_time(_join(runs))))
 
 
 def _normal(symbol: str) -> str:
@@ -186,6 +188,23 @@ def _join(runs: list[Phone]) -> list[Phone]:
             out[-1] = Phone("", out[-1].start, run.end)
         else:
             out.append(Phone("", run.start, run.end))
+    return out
+
+
+def _end_in_time(runs: list[Phone]) -> list[Phone]:
+    """Cut what lasts too long before a pause; the rest of it is silence."""
+    out: list[Phone] = []
+    for i, run in enumerate(runs):
+        vowel = run.symbol in PAIRS or run.symbol[:1] in VOWELS
+        end = run.start + (LAST_VOWEL if vowel else LAST_CONSONANT)
+        pause = i + 1 == len(runs) or runs[i + 1].symbol == ""
+        if not run.symbol or not pause or run.end <= end:
+            out.append(run)
+        elif i + 1 < len(runs):
+            out.append(Phone(run.symbol, run.start, end))
+            runs[i + 1] = Phone("", end, runs[i + 1].end)
+        else:
+            out += (Phone(run.symbol, run.start, end), Phone("", end, run.end))
     return out
 
 
@@ -276,9 +295,10 @@ class PhonemeTrack:
 
     def shape(self, frame: int) -> MouthShape:
         """The mouth at the middle of a frame: F(t) = Σ α D T / Σ α D, D = exp(−distance / reach)."""
-        return self._mouth(self._blend((frame + 0.5) * FRAME_SECONDS), closed=frame in self._closures)
+        return self._mouth(self.blend((frame + 0.5) * FRAME_SECONDS), closed=frame in self._closures)
 
-    def _blend(self, middle: float) -> F64:
+    def blend(self, middle: float) -> F64:
+        """(5,) opening, width, rounding, teeth and closing phones' share at a time (s), before closures are forced."""
         near = (self._spans[:, 1] > middle - _HORIZON) & (self._spans[:, 0] < middle + _HORIZON)
         if not near.any():
             return np.array([SILENCE.opening, 0.0, 0.0, 0.0, 0.0])
