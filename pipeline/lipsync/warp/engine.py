@@ -34,7 +34,7 @@ class WarpFace:
 
     def __init__(self, avatar: Avatar, rig: rigs.Rig, engine: WarpEngine) -> None:
         self._avatar, self._rig, self._engine = avatar, rig, engine
-        self._renderer = Renderer(avatar, rig)
+        self.renderer = Renderer(avatar, rig)
 
     def analyser(self) -> SpeechAnalyser:
         return self._engine.new_analyser()
@@ -47,7 +47,7 @@ class WarpFace:
 
     def render(self, frame: int, mouth: MouthShape, presence: float) -> MouthPatch | None:
         """Render now, on the caller's thread (see `submit`)."""
-        return self._renderer.render(frame, mouth, presence)
+        return self.renderer.render(frame, mouth, presence)
 
     def submit(self, frame: int, mouth: MouthShape, presence: float, deadline: float) -> Future[MouthPatch | None]:
         """Render on the engine's threads. None: nothing changes there, or it would come after its deadline."""
@@ -58,7 +58,7 @@ class WarpFace:
     def _in_time(self, frame: int, mouth: MouthShape, presence: float, deadline: float) -> MouthPatch | None:
         if time.monotonic() > deadline:
             return None
-        return self._renderer.render(frame, mouth, presence)
+        return self.renderer.render(frame, mouth, presence)
 
 
 class WarpEngine:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from avatars.avatar import U8, Avatar, planes
 from pipeline.lipsync.warp import points
-from pipeline.lipsync.warp.field import GRID, Mask, inverse_field
+from pipeline.lipsync.warp.field import GRID, Mask, inverse_fields
 from pipeline.lipsync.warp.inside import Opening, paint
 from pipeline.lipsync.warp.rig import Rig, inner_gap, mouth_centre, teeth_arch
 from pipeline.lipsync.warp.shape import displacement, gap_of, make_basis, smoothstep
@@ -20,6 +20,7 @@ from pipeline.media import MouthPatch, MouthShape
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
+_GROUPS = (np.r_[points.UPPER, points.AROUND], np.r_[points.LOWER, points.AROUND])
 _CORNER = 0.03
 """How far beyond an open mouth's corners skin begins for sure, in E."""
 
@@ -74,12 +75,13 @@ class Renderer:
     def render(self, frame: int, mouth: MouthShape, presence: float) -> MouthPatch | None:
         """The mouth on avatar frame `frame`; None where nothing changes or the face cannot be moved there."""
         presence = min(max(presence, 0.0), 1.0) * float(self.rig.fit[frame])
-        plan = self._plan(frame, mouth, presence)
-        return None if plan is None else self._draw(frame, plan)
+        plan = self.plan(frame, mouth, presence)
+        return None if plan is None else self.draw(frame, plan, self.maps(plan))
 
     # --- where things go -------------------------------------------------------------------------------------------
 
-    def _plan(self, frame: int, mouth: MouthShape, presence: float) -> Plan | None:
+    def plan(self, frame: int, mouth: MouthShape, presence: float) -> Plan | None:
+        """Where everything goes; None where the face cannot be moved."""
         rig = self.rig
         own = rig.own[frame].astype(np.float64)
         scale, axes, origin = float(rig.pose.scale[frame]), rig.pose.axes[frame], rig.pose.origin[frame]
@@ -104,9 +106,10 @@ class Renderer:
                 thick = np.hypot(*(own[outer] - own[inner]).T)
                 source[outer] += (sign * np.maximum(margin[k] - 0.5 * thick, 0))[:, None] * down
             # The dark of a corner lies between the mesh's inner and outer one.
+            corner = _CORNER * (1 + smoothstep(0.03, 0.09, float(rig.gap[frame])))
             for end, other in ((0, -1), (-1, 0)):
                 out = own[points.OU][end] - own[points.OU][other]
-                out *= _CORNER * scale * opened / max(float(np.hypot(*out)), 1e-6)
+                out *= corner * scale * opened / max(float(np.hypot(*out)), 1e-6)
                 for outer, inner in ((points.OU, points.IU), (points.OL, points.IL)):
                     source[outer][end] = own[outer][end] + out
                     source[inner][end] += opened * 0.6 * (own[outer][end] - own[inner][end]) + out
@@ -157,12 +160,12 @@ class Renderer:
 
     # --- the picture -----------------------------------------------------------------------------------------------
 
-    def _draw(self, frame: int, plan: Plan) -> MouthPatch:
+    def draw(self, frame: int, plan: Plan, maps: tuple[F32, F32]) -> MouthPatch:
+        """The finished patch: the frame's pixels from where `maps` says, and the inside of the mouth."""
         avatar = self.avatar
         x0, y0, x1, y1 = plan.region
-        width, height = x1 - x0, y1 - y0
         source = planes(avatar.frames[frame], avatar.width, avatar.height)
-        whole, half = self._maps(plan, width, height)
+        whole, half = maps
         y = source[0][y0:y1, x0:x1]
         u, v = (plane[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2] for plane in source[1:])
         patch = MouthPatch(
@@ -175,9 +178,10 @@ class Renderer:
         paint(plan.opening, self.rig.tones, self.rig.picture, patch.luma, patch.u, patch.v)
         return patch
 
-    def _maps(self, plan: Plan, width: int, height: int) -> tuple[F32, F32]:
+    def maps(self, plan: Plan) -> tuple[F32, F32]:
         """Where each pixel of the patch comes from, at full and at half resolution."""
-        x0, y0 = plan.region[:2]
+        x0, y0, x1, y1 = plan.region
+        width, height = x1 - x0, y1 - y0
         opening, scale = plan.opening, plan.scale
         centre = opening.origin + plan.region[:2]
         steps = np.arange(GRID) + 0.5
@@ -186,10 +190,7 @@ class Renderer:
         local = ((nodes - centre) / scale).astype(np.float32)
         target, shift = (plan.target - centre) / scale, (plan.source - plan.target) / scale
         ring = (plan.mask.ring() - centre) / scale
-        upper, lower = (
-            inverse_field(local, target[rows], shift[rows], ring)
-            for rows in (np.r_[points.UPPER, points.AROUND], np.r_[points.LOWER, points.AROUND])
-        )
+        upper, lower = inverse_fields(local, target, shift, ring, _GROUPS)
         # Beside the corners both fields are made one, so that no crease runs over the cheeks.
         plane = np.linalg.inv(opening.plane) * scale
         mx, my = local @ plane[0].astype(np.float32) / 1, local @ plane[1].astype(np.float32) / 1

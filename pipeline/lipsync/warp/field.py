@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,7 @@ LAMBDA = 2e-3
 RING = 24
 _ANGLES = np.linspace(0, 2 * np.pi, RING, endpoint=False)
 _EXPONENT = 2.5
+_EDGE = np.stack([np.sign(f) * np.abs(f) ** (2 / _EXPONENT) for f in (np.cos(_ANGLES), np.sin(_ANGLES))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +33,8 @@ class Mask:
 
     def ring(self) -> F64:
         """Points on its edge, (RING, 2)."""
-        c, s = np.cos(_ANGLES), np.sin(_ANGLES)
-        a = np.sign(c) * np.abs(c) ** (2 / _EXPONENT) * self.half[0]
-        b = np.sign(s) * np.abs(s) ** (2 / _EXPONENT) * self.half[1]
-        return self.centre + np.stack(self._turn(a, b, self.roll), axis=-1)
+        a, b = self._turn(_EDGE[0] * self.half[0], _EDGE[1] * self.half[1], self.roll)
+        return self.centre + np.stack([a, b], axis=-1)
 
     @staticmethod
     def _turn(a: F64, b: F64, roll: float) -> tuple[F64, F64]:
@@ -58,29 +58,40 @@ class Mask:
 
 
 def _kernel(a: F32, b: F32) -> F32:
-    """r² ln r² between two sets of points."""
-    d = a[:, None, :] - b[None, :, :]
-    r2 = d[..., 0] * d[..., 0] + d[..., 1] * d[..., 1]
-    np.maximum(r2, 1e-8, out=r2)
-    return np.asarray(r2 * np.log(r2))
+    """r² ln r² between two sets of points (m, 2), (k, 2) -> (m, k)."""
+    r2 = a @ (b.T * np.float32(-2))
+    r2 += (a * a).sum(1)[:, None]
+    r2 += (b * b).sum(1)
+    np.maximum(r2, np.float32(1e-8), out=r2)
+    log = cv2.log(r2)  # a third of numpy's time
+    log *= r2
+    return np.asarray(log, np.float32)
 
 
-def inverse_field(nodes: F32, target: F64, shift: F64, fixed: F64) -> F32:
-    """Values at `nodes` (m, 2) of the smooth field that is `shift` (k, 2) at `target` (k, 2) and zero at `fixed`.
+def inverse_fields(nodes: F32, target: F64, shift: F64, fixed: F64, groups: tuple[NDArray[np.intp], ...]) -> list[F32]:
+    """For each group of rows of `target` (k, 2): the values at `nodes` (m, 2) of the smooth field that is `shift` at
+    those targets and zero at `fixed` (r, 2).
 
     All in units of E around the mouth's centre. `shift` points from where a pixel goes to where it comes from.
     """
     at = np.concatenate([target, fixed])
-    k = len(at)
-    system = np.zeros((k + 3, k + 3))
-    system[:k, :k] = _kernel(at.astype(np.float32), at.astype(np.float32))
-    system[np.arange(k), np.arange(k)] = LAMBDA
-    system[:k, k] = system[k, :k] = 1
-    system[:k, k + 1 :] = at
-    system[k + 1 :, :k] = at.T
-    value = np.zeros((k + 3, 2))
-    value[: len(target)] = shift
-    weight = np.linalg.solve(system, value).astype(np.float32)
-    out = _kernel(nodes, at.astype(np.float32)) @ weight[:k]
-    out += weight[k] + nodes @ weight[k + 1 :]
-    return np.asarray(out)
+    at32 = at.astype(np.float32)
+    among, towards = _kernel(at32, at32), _kernel(nodes, at32)
+    ring = np.arange(len(target), len(at))
+    out = []
+    for group in groups:
+        rows = np.concatenate([group, ring])
+        k = len(rows)
+        system = np.zeros((k + 3, k + 3))
+        system[:k, :k] = among[np.ix_(rows, rows)]
+        system[np.arange(k), np.arange(k)] = LAMBDA
+        system[:k, k] = system[k, :k] = 1
+        system[:k, k + 1 :] = at[rows]
+        system[k + 1 :, :k] = at[rows].T
+        value = np.zeros((k + 3, 2))
+        value[: len(group)] = shift[group]
+        weight = np.linalg.solve(system, value).astype(np.float32)
+        spread = np.zeros((len(at), 2), np.float32)
+        spread[rows] = weight[:k]
+        out.append(towards @ spread + (weight[k] + nodes @ weight[k + 1 :]))
+    return out
