@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -138,3 +139,41 @@ def band_loudness(levelled: F32) -> F32:
     """(m, BANDS) of `Level` -> (m,) loudness of the 1-4 kHz band, 0 none .. about 1: the simplest guess."""
     energy = np.maximum(np.log(np.mean(np.exp(levelled[:, _speech_bands()]), axis=1)), -6.0)
     return np.asarray(np.sqrt(np.clip((energy + 5.0) / 5.0, 0.0, None)), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one video frame of sound (block n) brought.
+
+    sound: (640,) at 16 kHz in ±1. rows: (4, BANDS) levelled mels of rows 4n - 1 .. 4n + 2. loudness: (4,) their band's.
+    now: the band's loudness at the frame, from what was heard so far.
+    """
+
+    sound: F32
+    rows: F32
+    loudness: F32
+    now: float
+
+
+_FADE = np.exp(-0.5 * (np.arange(-8, 1) / 3.0) ** 2)
+_FADE = (_FADE / _FADE.sum()).astype(np.float32)  # half a Gaussian of 30 ms
+
+
+class Ear:
+    """Blocks of 1920 samples at 48 kHz in, `Heard` out. Fixed blocks: the same numbers however the sound was cut."""
+
+    def __init__(self) -> None:
+        self._resample, self._mels, self._level = Resampler(), Mels(), Level()
+        self._before: F32 = np.zeros(len(_FADE) - 1, np.float32)
+        self._first = True
+
+    def __call__(self, block: Pcm) -> Heard:
+        sound = self._resample(block)
+        rows = self._level(self._mels(sound))
+        if self._first:  # the first window ends one row early: nothing was there before it
+            rows = np.concatenate((np.full((1, BANDS), FLOOR, np.float32), rows))
+            self._first = False
+        loudness = band_loudness(rows)
+        recent = np.concatenate((self._before, loudness))[-len(_FADE) :]
+        self._before = recent[1:]
+        return Heard(sound, rows, loudness, float(recent @ _FADE))

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.lipsync.warp.speech_features import (
-    BANDS,
-    F32,
-    FLOOR,
-    MELS_PER_BLOCK,
-    Level,
-    Mels,
-    Resampler,
-    band_loudness,
-)
+from pipeline.lipsync.warp.speech_features import BANDS, F32, FLOOR, MELS_PER_BLOCK, Heard
 from pipeline.lipsync.warp.speech_net import AHEAD, MouthNet
 from pipeline.lipsync.warp.speech_voice import VoiceTrack
-from pipeline.media import MouthShape, Pcm
+from pipeline.media import MouthShape
 
 LOOK_AHEAD = 2
 """Frames of sound that must be there after a frame before its mouth is known (80 ms)."""
@@ -35,31 +26,27 @@ CLOSURE_FROM, CLOSURE_SPAN, CLOSURE_DEPTH = 0.2, 0.3, 0.5
 
 
 class SoundTrack:
-    """`feed` video frames' worth of sound, one block (1920 samples at 48 kHz) at a time; ask for `shape`, `speaking`.
+    """`feed` what the ear heard, a video frame at a time; ask for `shape` and `speaking`.
 
-    After block n the frames up to n - LOOK_AHEAD are known, the last 16 of them. Blocks make the result the same
-    however the sound was cut.
+    After frame n's sound the frames up to n - LOOK_AHEAD are known, the last 16 of them.
     """
 
     def __init__(self, first: int = 0) -> None:
-        """first: the video frame of the first block that will be fed."""
+        """first: the video frame of the first sound that will be fed."""
         self._first = first
         self._frame = first  # the next to be known
         self._blocks = 0
-        self._resample, self._mels, self._level, self._voice = Resampler(), Mels(), Level(), VoiceTrack()
-        self._net = MouthNet()
+        self._voice, self._net = VoiceTrack(), MouthNet()
         # Levelled mel rows and their band loudness, from _REACH rows before those of self._frame on.
-        self._rows: F32 = np.full((_REACH, BANDS), FLOOR, np.float32)
-        self._loudness: F32 = np.zeros(_REACH, np.float32)
+        self._rows: F32 = np.full((_REACH - 1, BANDS), FLOOR, np.float32)
+        self._loudness: F32 = np.zeros(_REACH - 1, np.float32)
         self._shapes: dict[int, MouthShape] = {}
 
-    def feed(self, block: Pcm) -> None:
-        """Take the next block."""
-        sound = self._resample(block)
-        self._voice.feed(sound)
-        rows = self._level(self._mels(sound))
-        self._rows = np.concatenate((self._rows, rows))
-        self._loudness = np.concatenate((self._loudness, band_loudness(rows)))
+    def feed(self, heard: Heard) -> None:
+        """Take the next video frame of sound."""
+        self._voice.feed(heard.sound)
+        self._rows = np.concatenate((self._rows, heard.rows))
+        self._loudness = np.concatenate((self._loudness, heard.loudness))
         self._blocks += 1
         if self._blocks <= LOOK_AHEAD:
             return
