@@ -27,7 +27,7 @@ class Viewer(Protocol):
         """The viewer lost the picture. The session limits how often it follows."""
 
     def report_estimate(self, bitrate: int) -> None:
-        """What the viewer's network can take, bit/s, as its browser estimates."""
+        """What the viewer's network can take, sound included, bit/s. Only called once the network was too full."""
 
     def close(self) -> None: ...
 
