@@ -17,6 +17,7 @@ _FIRST_CHARACTERS = 24
 _FIRST_WIDE = 8  # Chinese characters say more each
 
 _WINDOW = MAX_LENGTH + 40  # what is looked at to find one sentence's end
+_SLICE = 4096  # of a whole text, taken at once
 
 _CLOSERS = "\"'”’)\\]}»」』）】》*_"
 _OPENERS = "\"'“‘([{«「『（【《*_"
@@ -71,9 +72,10 @@ class SentenceSplitter:
         return rest
 
     def whole(self, text: str) -> Iterator[str]:
-        """A whole text, cut lazily."""
-        self._append(text)
-        yield from self._take(final=True)
+        """A whole text, cut lazily: what nobody takes costs nothing."""
+        for begin in range(0, len(text), _SLICE):
+            yield from self.feed(text[begin : begin + _SLICE])
+        yield from self.finish()
 
     def _append(self, text: str) -> None:
         self._text = self._text[self._at :] + _printable(text)
@@ -165,7 +167,7 @@ def _cut(text: str, first: bool, complete: bool) -> int | None:
     else:
         certain = True
     if first and end > _FIRST_END and (open_at is None or open_at > _FIRST_END):
-        clause = _first_clause(text)
+        clause = _first_clause(text, end if open_at is None else min(end, open_at))
         if clause is not None:
             return clause
     if end > MAX_LENGTH and (open_at is None or open_at > MAX_LENGTH):
@@ -229,22 +231,26 @@ def _ends_at(text: str, start: int, end: int, complete: bool) -> bool | None:
     if word in _NEVER_LAST:
         return False
     if word in _SELDOM_LAST or re.fullmatch(r"[^\W\d_](?:\.[^\W\d_])*", word):
-        starter = re.match(r"[^\W\d_]+(?:['’][^\W\d_]+)?", following.lstrip(_OPENERS))
+        opened = following.lstrip(_OPENERS)
+        if not opened and not complete:
+            return None
+        starter = re.match(r"[^\W\d_]+(?:['’][^\W\d_]+)?", opened)
         if starter is None:
             return not following[0].isdigit() and word in _SELDOM_LAST
-        if starter.end() == len(following.lstrip(_OPENERS)) and not complete and starter.end() < 12:
+        if starter.end() == len(opened) and not complete and starter.end() < 12:
             return None
         return starter.group().lower().split("'")[0].split("’")[0] in _STARTERS
     return True
 
 
-def _first_clause(text: str) -> int | None:
-    """The end of the first clause that is worth starting with."""
+def _first_clause(text: str, limit: int) -> int | None:
+    """The end of the first clause that is worth starting with, before `limit`."""
     for match in _CLAUSE.finditer(text, 0, MAX_LENGTH):
+        if match.end() >= limit:
+            return None
         before = text[: match.end()]
-        wide = sum(map(_wide, before))
         enough = len(before) >= _FIRST_CHARACTERS and len(before.split()) >= _FIRST_WORDS
-        if (enough or wide >= _FIRST_WIDE) and match.end() < len(text):
+        if enough or sum(map(_wide, before)) >= _FIRST_WIDE:
             return match.end()
     return None
 

@@ -41,7 +41,7 @@ class Speaker:
         voice: str | None = None,
         on_problem: OnProblem,
         utterance_id: str | None = None,
-    ) -> AsyncIterator[SpeechChunk]:
+    ) -> AsyncGenerator[SpeechChunk, None]:
         """The speech of a text, or of a text that is still being written, with marks in seconds of the utterance.
 
         Makes at most 2 s more than was taken. A voice that fails is replaced within 2 s, in the same sentence, and

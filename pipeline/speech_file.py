@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def limits_for(max_seconds: float) -> Limits:
 
 async def decode_speech(
     path: Path, *, max_seconds: float = 600.0, limits: Limits | None = None
-) -> AsyncIterator[SpeechChunk]:
+) -> AsyncGenerator[SpeechChunk, None]:
     """The sound of a file as mono int16 at 48 kHz, in chunks of 0.4 s, its loudness as it is; no words, no phonemes.
 
     The first chunk comes while the rest is still decoded. Raises SpeechFileError (audio_unreadable, audio_empty,

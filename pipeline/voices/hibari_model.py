@@ -8,7 +8,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ class HibariModel:
         words = tuple(WordMark(text, times[a + 1], times[b + 1]) for text, a, b in piece.words)
         return SpeechChunk(pcm, words, phonemes)
 
-    def _plan(self, text: str, first: bool) -> Iterator[Piece]:
+    def _plan(self, text: str, first: bool) -> list[Piece]:
         try:
             units = self._units(_readable(text))
         # whatever the rules of the language trip over is a sentence that cannot be said, not a crash
@@ -157,7 +157,7 @@ class HibariModel:
         owner: dict[int, int] = {}
         for index, (start, end) in enumerate(align(written, spoken)):
             owner |= dict.fromkeys(range(start, end), index)
-        return _pieces(units, written, owner, first)
+        return _with_silent_end(list(_pieces(units, written, owner, first)), written)
 
     def _units(self, text: str) -> list[tuple[_Unit, str]]:
         """The spoken tokens with their own text."""
@@ -179,10 +179,13 @@ def _readable(text: str) -> str:
 
 
 def _known(character: str) -> str:
-    if character.isascii() or character in _KNOWN or not character.isalpha():
+    """The character, or what its Latin letters and digits are ("ạ" is "a", "①" is "1")."""
+    if character == "İ":  # in lower case two characters, which hibari's rules do not expect
+        return "I"
+    if character in _KNOWN or not (character.isalpha() or character.isnumeric()) or character.isdecimal():
         return character
-    plain = "".join(c for c in unicodedata.normalize("NFKD", character) if c.isascii() and c.isalpha())
-    return plain or character
+    plain = "".join(c for c in unicodedata.normalize("NFKD", character) if c.isascii() and c.isalnum())
+    return plain or (" " if character.isnumeric() else character)
 
 
 def _spoken(units: list[tuple[_Unit, str]]) -> list[str]:
@@ -216,6 +219,18 @@ def _pieces(units: list[tuple[_Unit, str]], written: list[str], owner: dict[int,
             limit = _MORE_SYMBOLS
             yield piece
         begin = end
+
+
+def _with_silent_end(pieces: list[Piece], written: list[str]) -> list[Piece]:
+    """What is written after the last sound (a dash) is shown with the last word that has one."""
+    shown = sum(len(word.split()) for piece in pieces for word, _, _ in piece.words)
+    for number in reversed(range(len(pieces))):
+        if pieces[number].words and shown < len(written):
+            *words, (word, start, end) = pieces[number].words
+            last = (" ".join([word, *written[shown:]]), start, end)
+            pieces[number] = replace(pieces[number], words=(*words, last))
+            break
+    return pieces
 
 
 def _piece(

@@ -183,6 +183,18 @@ def test_every_written_word_is_shown_in_order(model: HibariModel, text: str) -> 
     assert shown == text or not any(c.isalnum() or c == "&" for c in text)
 
 
+def test_letters_of_other_alphabets_are_read_as_their_plain_ones(model: HibariModel) -> None:
+    assert model.plan("İstanbul ạ")[0].symbols == model.plan("Istanbul a")[0].symbols
+    assert model.plan("① ⒍")[0].symbols == model.plan("1 6")[0].symbols
+
+
+def test_a_dash_at_the_end_is_shown_with_the_last_word(model: HibariModel) -> None:
+    text = "We look at the leaf, which is green, and then at the root, " * 3 + "which is not, -"
+    shown = [word for piece in model.plan(text) for word, _, _ in piece.words]
+    assert shown[-1] == "not, -"
+    assert " ".join(shown) == text
+
+
 def test_what_it_can_say() -> None:
     voice = HibariVoice()
     assert voice.can_say("Hello, 3 cafés cost €5 – 20°!")

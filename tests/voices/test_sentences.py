@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.sentences import MAX_LENGTH, SentenceSplitter, bounded, split_sentences, tidy
@@ -111,6 +111,8 @@ def test_nothing_is_lost_but_white_space(text: str) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=900), st.lists(st.integers(1, 40), max_size=60))
+@example("we meet at four p.m. [they say so]. And so on.", [22])
+@example("what a long sentence this is, one that goes on for more than sixty you? -  Then more", [])
 def test_pieces_make_no_difference(text: str, sizes: list[int]) -> None:
     splitter = SentenceSplitter()
     got: list[str] = []

@@ -108,7 +108,7 @@ async def test_no_more_is_made_than_two_seconds_ahead(built_in: FakeVoice) -> No
             await asyncio.sleep(0)
         ahead = (len(built_in.given) - 1) * WORD_SECONDS
         assert AHEAD - WORD_SECONDS <= ahead <= AHEAD + WORD_SECONDS
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
 
 
 async def test_the_next_sentence_is_made_while_the_first_is_taken(built_in: FakeVoice) -> None:
@@ -118,7 +118,7 @@ async def test_the_next_sentence_is_made_while_the_first_is_taken(built_in: Fake
         for _ in range(50):
             await asyncio.sleep(0)
         assert len(built_in.asked) > 1
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
 
 
 async def test_closing_stops_the_voice(built_in: FakeVoice) -> None:
@@ -126,7 +126,7 @@ async def test_closing_stops_the_voice(built_in: FakeVoice) -> None:
     async with asyncio.timeout(5):
         await anext(stream)
         assert built_in.open == 1
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
     assert built_in.open == 0
 
 
@@ -159,7 +159,7 @@ async def test_a_voice_that_says_nothing_is_replaced_within_two_seconds(built_in
         chunk = await anext(stream)
         assert time.monotonic() - begin < 2.5  # 1.9 s and a busy machine
         assert chunk.words[0].text == "One"
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
     assert other.open == 0
 
 

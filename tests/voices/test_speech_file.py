@@ -186,7 +186,7 @@ async def test_nothing_is_left_when_it_is_stopped(tmp_path: Path, monkeypatch: p
         chunk = await anext(stream)
         assert len(chunk.pcm)
         assert list((tmp_path / "tmp").iterdir()) == []  # unlinked while it is still written
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
     children = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
     assert not any("speech_file_child" in line for line in children)
 
