@@ -19,7 +19,7 @@ FRAGMENT = "application/trickle-ice-sdpfrag"
 
 
 def add_whep_routes(
-    app: web.Application, sessions: SessionLookup, peers: PeerRegistry, path: str = "/whep/{session_id}"
+    app: web.Application, sessions: SessionLookup, peers: PeerRegistry, path: str = "/v1/sessions/{session_id}/whep"
 ) -> None:
     """POST and OPTIONS on `path`; PATCH, DELETE and OPTIONS on `path`/{peer_id}, which the Location header names.
 

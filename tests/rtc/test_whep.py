@@ -36,7 +36,7 @@ class House:
         return {"Content-Type": kind, "Authorization": f"Bearer {token or self.session.token}", **more}
 
     async def post(self, body: str | bytes, **more: str) -> ClientResponse:
-        return await self.http.post(f"/whep/{self.session.id}", data=body, headers=self.headers(**more))
+        return await self.http.post(f"/v1/sessions/{self.session.id}/whep", data=body, headers=self.headers(**more))
 
     async def connected(self) -> tuple[AiortcViewer, ClientResponse]:
         viewer = AiortcViewer()
@@ -88,7 +88,7 @@ async def test_a_viewer_comes_sees_and_leaves(house: House, live: FakeLive) -> N
     assert response.headers["ETag"].startswith('"')
     assert response.headers["Accept-Patch"] == "application/trickle-ice-sdpfrag"
     place = response.headers["Location"]
-    assert place.startswith(f"/whep/{house.session.id}/")
+    assert place.startswith(f"/v1/sessions/{house.session.id}/whep/")
     assert house.sessions.viewers(house.session) == 1
 
     left = await house.http.delete(place, headers=house.headers())
@@ -140,12 +140,14 @@ async def test_another_content_type_is_refused(house: House) -> None:
 
 
 async def test_an_unknown_session_and_a_wrong_token_are_refused(house: House) -> None:
-    unknown = await house.http.post("/whep/nobody", data="v=0", headers=house.headers())
+    unknown = await house.http.post("/v1/sessions/nobody/whep", data="v=0", headers=house.headers())
     await problem(unknown, 404, "session_not_found")
     wrong = await house.post("v=0", token="not-the-token")
     await problem(wrong, 401, "wrong_token")
     assert wrong.headers["WWW-Authenticate"] == "Bearer"
-    none = await house.http.post(f"/whep/{house.session.id}", data="v=0", headers={"Content-Type": "application/sdp"})
+    none = await house.http.post(
+        f"/v1/sessions/{house.session.id}/whep", data="v=0", headers={"Content-Type": "application/sdp"}
+    )
     await problem(none, 401, "wrong_token")
 
 
@@ -154,7 +156,9 @@ async def test_one_session_cannot_touch_anothers_viewer(house: House) -> None:
     other = await house.sessions.create(avatar_id="ada", student_id="eve")
     peer_id = response.headers["Location"].rsplit("/", 1)[1]
     headers = house.headers(token=other.token)
-    await problem(await house.http.delete(f"/whep/{other.id}/{peer_id}", headers=headers), 404, "viewer_not_found")
+    await problem(
+        await house.http.delete(f"/v1/sessions/{other.id}/whep/{peer_id}", headers=headers), 404, "viewer_not_found"
+    )
     await problem(await house.http.delete(response.headers["Location"], headers=headers), 401, "wrong_token")
     assert house.peers.count() == 1
 
@@ -201,10 +205,10 @@ async def test_candidates_are_trickled(house: House) -> None:
 
 
 async def test_options_say_what_can_be_done(house: House) -> None:
-    endpoint = await house.http.options(f"/whep/{house.session.id}")
+    endpoint = await house.http.options(f"/v1/sessions/{house.session.id}/whep")
     assert endpoint.status == 204
     assert endpoint.headers["Accept-Post"] == "application/sdp"
-    resource = await house.http.options(f"/whep/{house.session.id}/x")
+    resource = await house.http.options(f"/v1/sessions/{house.session.id}/whep/x")
     assert resource.headers["Allow"] == "PATCH, DELETE, OPTIONS"
-    await problem(await house.http.get(f"/whep/{house.session.id}"), 405, "method_not_allowed")
-    await problem(await house.http.put(f"/whep/{house.session.id}/x"), 405, "method_not_allowed")
+    await problem(await house.http.get(f"/v1/sessions/{house.session.id}/whep"), 405, "method_not_allowed")
+    await problem(await house.http.put(f"/v1/sessions/{house.session.id}/whep/x"), 405, "method_not_allowed")
