@@ -27,8 +27,9 @@ export class Library {
     onLanguage(() => this.#draw());
   }
 
-  get ids() {
-    return new Set(this.records.map((record) => record.id));
+  /** Ids that cannot be used: a failed avatar's may be, its successor takes its place. */
+  get taken() {
+    return new Set(this.records.filter((record) => record.state !== "failed").map((record) => record.id));
   }
 
   async refresh() {
@@ -44,7 +45,7 @@ export class Library {
     this.onList();
     // While something is being prepared, or the server is away, look again by itself.
     const busy = this.records.some((record) => record.state === "preparing");
-    if (busy || this.error) this.timer = window.setTimeout(() => void this.refresh(), busy ? 3000 : 8000);
+    if (busy || this.error) this.timer = window.setTimeout(() => void this.refresh(), busy ? 3000 : 5000);
   }
 
   #draw() {

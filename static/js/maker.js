@@ -19,7 +19,7 @@ export class Maker {
   /**
    * @param {import("./preview.js").Preview} preview
    * @param {() => void} onChange the list of avatars has changed
-   * @param {(keepClip: boolean) => void} onBack back to the form
+   * @param {(keep: "all" | "fields" | "nothing") => void} onBack back to the form, with what was in it
    */
   constructor(preview, onChange, onBack) {
     this.preview = preview;
@@ -34,15 +34,21 @@ export class Maker {
     this.stopFollowing = () => {};
     /** @type {AbortController | null} */
     this.sending = null;
+    byId("work-still").addEventListener("error", () => this.#picture(""));
     byId("cancel").addEventListener("click", () => this.sending?.abort());
     byId("more").addEventListener("click", () => {
-      const again = this.record?.state !== "ready";
+      const keep = this.record?.state === "ready" ? "nothing" : this.#clipAtFault ? "fields" : "all";
       this.reset();
-      onBack(again && this.error !== null);
-      this.error = null;
+      onBack(keep);
     });
-    this.onCancelled = () => onBack(true);
+    this.onCancelled = () => onBack("all");
     onLanguage(() => this.#draw());
+  }
+
+  /** Another clip would help; else the same one may be sent again. */
+  get #clipAtFault() {
+    if (this.error instanceof ApiError) return this.error.status === 413 || this.error.status === 422;
+    return this.record?.state === "failed";
   }
 
   get working() {
@@ -158,16 +164,16 @@ export class Maker {
     const failed = this.error !== null || record?.state === "failed";
     const ready = !failed && record?.state === "ready";
     byId("work").dataset.outcome = failed ? "failed" : ready ? "ready" : "working";
-    byId("work-title").textContent = failed
-      ? t("teacher.failedTitle")
-      : t(ready ? "teacher.readyTitle" : "teacher.working", { name });
-    byId("work-lead").textContent = failed ? t("teacher.failedText") : ready ? t("teacher.readyText") : "";
-    byId("work-lead").hidden = !failed && !ready;
+    const broken = failed && !this.#clipAtFault;
+    const title = broken ? "broken" : failed ? "failed" : ready ? "ready" : "working";
+    byId("work-title").textContent = t(`teacher.${title}Title`, { name });
+    byId("work-lead").textContent = title === "working" ? "" : t(`teacher.${title}Text`);
+    byId("work-lead").hidden = title === "working";
     byId("progress").hidden = failed || ready;
     byId("after").hidden = !failed && !ready;
     byId("open").hidden = !ready;
     /** @type {HTMLAnchorElement} */ (byId("open")).href = `/?tutor=${encodeURIComponent(this.id)}`;
-    byId("more").textContent = t(failed ? "teacher.tryAnother" : "teacher.makeAnother");
+    byId("more").textContent = t(broken ? "teacher.back" : failed ? "teacher.tryAnother" : "teacher.makeAnother");
     this.#drawChecks(failed, ready);
     if (!failed && !ready) this.#drawProgress();
   }

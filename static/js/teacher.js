@@ -36,7 +36,7 @@ const library = new Library(
     if (maker.id !== gone || !maker.working) return;
     await preview.close();
     maker.reset();
-    back(false);
+    back("nothing");
   },
   check,
 );
@@ -46,7 +46,7 @@ function check() {
   const chosen = id.value.trim();
   let complaint = "";
   if (chosen && !isId(chosen)) complaint = t("teacher.idBad");
-  else if (library.ids.has(chosen)) complaint = t("teacher.idTaken");
+  else if (library.taken.has(chosen)) complaint = t("teacher.idTaken");
   byId("id-error").textContent = complaint;
   byId("id-error").hidden = !complaint;
   id.setAttribute("aria-invalid", String(complaint !== ""));
@@ -58,20 +58,22 @@ function check() {
   create.disabled = missing !== "" || complaint !== "";
 }
 
-/** Back to the form. @param {boolean} keepClip */
-function back(keepClip) {
+/** Back to the form. @param {"all" | "fields" | "nothing"} keep of what was in it */
+function back(keep) {
   byId("bench").hidden = false;
   byId("tips").hidden = false;
-  if (!keepClip) {
+  if (keep !== "all") {
     clip.clear();
+    consent.checked = false; // another clip, another consent
+  }
+  if (keep === "nothing") {
     name.value = "";
     id.value = "";
     idTouched = false;
-    consent.checked = false;
   }
   check();
   byId("bench").scrollIntoView({ block: "nearest" });
-  (keepClip ? byId("another") : byId("file")).focus({ preventScroll: true });
+  (keep === "all" ? create : byId("file")).focus({ preventScroll: true });
 }
 
 /** A still of the chosen clip, small, as a data address. @returns {string} */
@@ -89,7 +91,7 @@ function still() {
 }
 
 name.addEventListener("input", () => {
-  if (!idTouched) id.value = free(propose(name.value), library.ids);
+  if (!idTouched) id.value = free(propose(name.value), library.taken);
   check();
 });
 id.addEventListener("input", () => {

@@ -394,9 +394,7 @@ class FakeServer:
         await peer.setRemoteDescription(RTCSessionDescription(await request.text(), "offer"))
         await peer.setLocalDescription(await peer.createAnswer())
         headers = {"Location": f"{request.path}/{name}", "ETag": f'"{name}"'}
-        return web.Response(
-            status=201, text=peer.localDescription.sdp, content_type="application/sdp", headers=headers
-        )
+        return web.Response(status=201, text=peer.localDescription.sdp, content_type="application/sdp", headers=headers)
 
     async def _trickle(self, request: web.Request) -> web.Response:
         assert request.headers["If-Match"] == f'"{request.match_info["peer"]}"'

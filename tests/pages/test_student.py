@@ -10,28 +10,9 @@ from playwright.async_api import Page, expect
 
 from tests.pages.conftest import OpenPage
 from tests.pages.fake_server import FakeServer, FakeSession, refuse
+from tests.pages.waiting import grows, stats, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
-
-STATS = "() => window.lectern.stats()"
-
-
-async def stats(page: Page) -> dict[str, Any]:
-    return dict(await page.evaluate(STATS) or {})
-
-
-async def grows(page: Page, field: str, by: float, limit: float = 10.0) -> None:
-    """Wait until a counter of the receiver has grown."""
-    first = (await stats(page))[field]
-    async with asyncio.timeout(limit):
-        while (await stats(page))[field] < first + by:
-            await asyncio.sleep(0.1)
-
-
-async def until(condition: Any, limit: float = 10.0) -> None:
-    async with asyncio.timeout(limit):
-        while not condition():
-            await asyncio.sleep(0.05)
 
 
 def only(server: FakeServer) -> FakeSession:
@@ -242,8 +223,12 @@ async def test_sound_that_needs_a_touch_is_asked_for(server: FakeServer, open_pa
             return this.muted || window.touched ? play.call(this)
                 : Promise.reject(new DOMException("no", "NotAllowedError"));
         };
-        document.addEventListener("click", (event) => { if (event.target.closest("#unlock")) window.touched = true; }, true);
-        document.addEventListener("DOMContentLoaded", () => document.getElementById("video").removeAttribute("autoplay"));
+        document.addEventListener("click", (event) => {
+            if (event.target.closest("#unlock")) window.touched = true;
+        }, true);
+        document.addEventListener("DOMContentLoaded", () => {
+            document.getElementById("video").removeAttribute("autoplay");
+        });
     """
     page = await open_page(server.url, before=blocked)
     await start(page)

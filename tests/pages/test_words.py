@@ -1,0 +1,95 @@
+"""The pages' small pure parts, run inside Chromium: captions, ids, link quality, words in both languages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.pages.conftest import OpenPage
+from tests.pages.fake_server import STATIC, FakeServer
+
+
+@pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="module")
+async def test_caption_lines_fill_and_begin_anew(server: FakeServer, open_page: OpenPage) -> None:
+    page = await open_page(server.url)
+    seen = await page.evaluate(
+        """async () => {
+            const { CaptionLine, join } = await import("/static/js/captions.js");
+            const line = new CaptionLine(12);
+            const shown = [];
+            for (const [index, word] of ["One", "two", "three", "four,"].entries()) {
+                line.add({ utterance_id: "a", index, word });
+                line.add({ utterance_id: "a", index, word }); // heard twice, shown once
+                shown.push(join(line.words));
+            }
+            line.add({ utterance_id: "b", index: 0, word: "Next" });
+            return [...shown, join(line.words), join(["天空", "是", "blue", "。"])];
+        }"""
+    )
+    assert seen == ["One", "One two", "three", "three four,", "Next", "天空是blue。"]
+
+
+@pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_link_is_judged_by_what_arrived(server: FakeServer, open_page: OpenPage) -> None:
+    page = await open_page(server.url)
+    verdicts = await page.evaluate(
+        """async () => {
+            const { judge } = await import("/static/js/link.js");
+            const none = { at: 0, packets: 0, lost: 0, frames: 0, frozen: 0, audioPackets: 0, audioEnergy: 0,
+                           concealed: 0, samples: 0 };
+            const good = { ...none, at: 1000, packets: 200, frames: 25, audioPackets: 50, samples: 48000 };
+            return [
+                judge(none, good), judge(none, { ...good, lost: 40 }), judge(none, { ...good, frozen: 0.5 }),
+                judge(none, { ...good, concealed: 9000 }), judge(good, { ...good, at: 2000 }),
+                judge(none, { ...none, at: 1000, audioPackets: 50 }),
+            ];
+        }"""
+    )
+    assert verdicts == ["good", "weak", "weak", "weak", "silent", "good"]
+
+
+@pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="module")
+async def test_waiting_grows_and_has_a_ceiling(server: FakeServer, open_page: OpenPage) -> None:
+    page = await open_page(server.url)
+    waits = await page.evaluate(
+        """async () => {
+            const { delay } = await import("/static/js/backoff.js");
+            return [0, 1, 2, 3, 4, 5, 9].map((attempt) => delay(attempt, 0.5)).concat(delay(9, 1));
+        }"""
+    )
+    assert waits == [400, 800, 1600, 3200, 6400, 8000, 8000, 10000]
+
+
+def test_both_languages_have_every_sentence() -> None:
+    def entries(name: str) -> dict[str, str]:
+        text = (STATIC / "js" / "strings" / name).read_text()
+        return dict(re.findall(r'^  "([^"]+)": "(.*)",$', text, re.MULTILINE))
+
+    english, chinese = entries("en.js"), entries("zh.js")
+    assert len(english) > 150
+    assert english.keys() == chinese.keys()
+    for key, words in english.items():
+        assert set(re.findall(r"\{\w+\}", words)) == set(re.findall(r"\{\w+\}", chinese[key])), key
+
+    used = set()
+    for path in [*Path(STATIC).glob("*.html"), *Path(STATIC, "js").glob("*.js")]:
+        text = path.read_text()
+        used |= set(re.findall(r'\bt\("([a-z]+\.[\w.]+)"', text))
+        if path.suffix != ".html":
+            continue
+        used |= set(re.findall(r'data-i18n="([^"]+)"', text))
+        for pairs in re.findall(r'data-i18n-attr="([^"]+)"', text):
+            used |= {pair.split(":")[1] for pair in pairs.split(";")}
+    assert used - english.keys() == set()
+
+
+def test_pages_keep_to_the_security_policy() -> None:
+    for path in Path(STATIC).glob("*.html"):
+        text = path.read_text()
+        assert not re.search(r"<script(?![^>]*\bsrc=)", text)
+        assert not re.search(r"<style|\sstyle=|\son\w+=|https?://", text)
