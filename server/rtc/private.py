@@ -212,6 +212,12 @@ def _told(candidate: Candidate, advertise: Callable[[str], str]) -> Candidate:
     return candidate if told == candidate.host else _host_candidate(candidate.component, told, candidate.port)
 
 
+def _reaches_out(host: str) -> bool:
+    """Whether a STUN server can be asked from this address; aioice asks over IPv4 only."""
+    address = ipaddress.ip_address(host)
+    return address.version == 4 and not address.is_loopback
+
+
 async def _ask_servers(
     connection: ice.Connection, component: int, protocols: list[ice.StunProtocol], limit: float
 ) -> list[Candidate]:
@@ -221,8 +227,7 @@ async def _ask_servers(
         jobs += [
             ice.server_reflexive_candidate(protocol, connection.stun_server)
             for protocol in protocols
-            if ipaddress.ip_address(protocol.local_candidate.host).version == 4
-            and not ipaddress.ip_address(protocol.local_candidate.host).is_loopback
+            if _reaches_out(protocol.local_candidate.host)
         ]
     if connection.turn_server:
         jobs.append(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import aioice.ice
 import pytest
+from aioice import stun
 from aiortc import RTCRtpReceiver
 from aiortc.rtp import RTCP_PSFB_APP, RTCP_PSFB_FIR, RTCP_PSFB_PLI, RtcpPsfbPacket, pack_remb_fci
 
+from server.rtc import private
 from server.rtc.offer import BadOffer
 from server.rtc.peer import Peer
 from server.rtc.private import NoPortError
@@ -311,3 +314,55 @@ async def test_closing_in_the_middle_of_the_handshake_leaves_no_task(live: FakeL
     await asyncio.sleep(0)
     assert asyncio.all_tasks() <= before
     assert not live.viewers
+
+
+async def test_a_source_that_breaks_ends_the_connection_rather_than_leaving_it_dark(
+    peers: PeerRegistry, live: FakeLive, viewers: list[AiortcViewer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, entry = await watch(peers, live, viewers)
+    await until(lambda: viewer.frames >= 3)
+
+    async def broken() -> None:
+        raise RuntimeError("the encoder is on fire")
+
+    (place,) = live.viewers
+    monkeypatch.setattr(place, "video", broken)
+    await until(lambda: peers.count() == 0)
+    assert entry.peer.reason == "sender_stopped"
+    assert not live.viewers
+
+
+class StunServer(asyncio.DatagramProtocol):
+    """Tells everybody that they come from 198.51.100.7."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport: asyncio.DatagramTransport = transport
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        request = stun.parse_message(data)
+        response = stun.Message(
+            message_method=stun.Method.BINDING,
+            message_class=stun.Class.RESPONSE,
+            transaction_id=request.transaction_id,
+            attributes={"XOR-MAPPED-ADDRESS": ("198.51.100.7", address[1])},
+        )
+        self.transport.sendto(bytes(response), address)
+
+
+async def test_the_answer_names_the_address_that_a_stun_server_sees(
+    live: FakeLive, viewers: list[AiortcViewer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(StunServer, local_addr=("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    peers = PeerRegistry(RtcSettings(stun_server=f"127.0.0.1:{port}", loopback="off"))
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.2"])
+    monkeypatch.setattr(private, "_reaches_out", lambda host: True)
+    try:
+        viewer = AiortcViewer()
+        viewers.append(viewer)
+        _, answer = await peers.connect("s", live, "h264", await viewer.offer())
+        assert " 198.51.100.7 " in answer
+        assert "typ srflx" in answer
+    finally:
+        await peers.close()
+        transport.close()
