@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 from avatars import models
+from avatars import store as store_module
+from avatars.cli import create
 from avatars.landmarks import FaceTracker
 from avatars.stages import BuildSettings
 from avatars.store import AvatarStore
@@ -114,3 +117,35 @@ def noise(count: int = 30, width: int = 320, height: int = 240) -> list[np.ndarr
     rng = np.random.default_rng(7)
     base = cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
     return [np.roll(base, n, axis=1) for n in range(count)]
+
+
+def drift(picture: np.ndarray, count: int = 26) -> list[np.ndarray]:
+    """The picture, moving a little to the right and back."""
+    height, width = picture.shape[:2]
+    frames = []
+    for n in range(count):
+        shift = np.float32([[1, 0, 6 * np.sin(n / 6)], [0, 1, 0]])
+        frames.append(cv2.warpAffine(picture, shift, (width, height), borderMode=cv2.BORDER_REPLICATE))
+    return frames
+
+
+@pytest.fixture(scope="session")
+def clip(portrait: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A good clip, 640x360, 26 frames."""
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", drift(portrait))
+
+
+@pytest.fixture(scope="session")
+def built(clip: Path, face_models: models.FaceModels, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished avatar named "ada", made once."""
+    store = AvatarStore(tmp_path_factory.mktemp("built"), cache_bytes=1 << 30)
+    create(store, BuildSettings(min_free_bytes=1 << 20, nice=0), None, "ada", clip, lambda _: None)
+    return store.folder("ada")
+
+
+def put(store: AvatarStore, built: Path, avatar_id: str) -> None:
+    """Put a copy of the finished avatar into a store, under another id."""
+    shutil.copytree(built, store.root / avatar_id)
+    record = store_module.read_record(built)
+    assert record is not None
+    store_module.write_record(store.root / avatar_id, record.model_copy(update={"id": avatar_id}))

@@ -14,7 +14,7 @@ from avatars.errors import AvatarError
 from avatars.landmarks import LEFT_EYE, RIGHT_EYE, FaceTracker
 from avatars.record import QualityReport, SourceFacts
 from avatars.stills import i420
-from tests.avatars.conftest import noise
+from tests.avatars.conftest import drift, noise
 
 SOURCE = SourceFacts(container="mp4", codec="h264", width=640, height=360, duration=1.0)
 
@@ -43,16 +43,6 @@ def judge(frames: list[np.ndarray], tracker: FaceTracker) -> QualityReport:
 
 def codes(report: QualityReport) -> set[str]:
     return {f.code for f in report.findings}
-
-
-def drift(picture: np.ndarray, count: int = 30) -> list[np.ndarray]:
-    """The picture, moving a little to the right and back."""
-    height, width = picture.shape[:2]
-    frames = []
-    for n in range(count):
-        shift = np.float32([[1, 0, 6 * np.sin(n / 6)], [0, 1, 0]])
-        frames.append(cv2.warpAffine(picture, shift, (width, height), borderMode=cv2.BORDER_REPLICATE))
-    return frames
 
 
 def test_a_face_and_its_mesh_are_found(portrait: np.ndarray, tracker: FaceTracker) -> None:

@@ -1,0 +1,220 @@
+"""The store shows, opens, counts and deletes avatars, and lets nothing outside its folder be touched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avatars import master
+from avatars.errors import MESSAGES, AvatarError
+from avatars.imports import import_path, take
+from avatars.record import check_id
+from avatars.store import AvatarStore
+from tests.avatars.conftest import put
+
+
+def code_of(call: object, *args: object, **more: object) -> str:
+    with pytest.raises(AvatarError) as caught:
+        call(*args, **more)  # type: ignore[operator]
+    assert str(caught.value)
+    assert caught.value.code in MESSAGES
+    return caught.value.code
+
+
+BAD_IDS = ["", ".", "..", "...", ".hidden", "a/b", "/etc/passwd", "../x", "a\\b", "a\0b", "a b", "ä", "a\n", "-x"]
+BAD_IDS += ["a" * 65, "a" * 300]
+
+
+@pytest.mark.parametrize("bad", BAD_IDS)
+def test_ids_that_are_none_are_refused_everywhere(store: AvatarStore, bad: str) -> None:
+    assert code_of(check_id, bad) == "invalid_id"
+    for method in (store.get, store.open, store.lease, store.delete, store.folder, store.preview):
+        assert code_of(method, bad) == "invalid_id"
+
+
+@pytest.mark.parametrize("good", ["a", "A1", "ada.lovelace_2-x", "0", "a" * 64])
+def test_ids(good: str) -> None:
+    assert check_id(good) == good
+
+
+def test_an_avatar_is_opened_once_for_all(store: AvatarStore, built: Path) -> None:
+    put(store, built, "ada")
+    first, second = store.open("ada"), store.lease("ada")
+    assert second.avatar is first
+    assert first.frames.shape == (26, 640 * 360 * 3 // 2)
+    assert not first.frames.flags.writeable
+    assert type(first.frames) is np.ndarray
+    assert first.faces.landmarks.shape == (26, 468, 3)
+    assert first.faces.landmarks.dtype == np.float32
+    assert first.faces.mouth.dtype == np.int32
+    second.release()
+
+
+def test_the_cache_is_the_decoded_master_and_is_made_again(store: AvatarStore, built: Path) -> None:
+    put(store, built, "ada")
+    cache = store.folder("ada") / master.CACHE
+    before = cache.read_bytes()
+    cache.unlink()
+    avatar = store.open("ada")
+    assert cache.read_bytes() == before
+    for n, frame in enumerate(master.read(store.folder("ada") / master.MASTER)):
+        assert np.array_equal(avatar.frames[n], frame.reshape(-1))
+
+
+def test_a_short_cache_is_not_trusted(store: AvatarStore, built: Path) -> None:
+    put(store, built, "ada")
+    cache = store.folder("ada") / master.CACHE
+    whole = cache.read_bytes()
+    cache.write_bytes(whole[: len(whole) // 2])
+    assert store.open("ada").frames.tobytes() == whole
+
+
+@pytest.mark.parametrize("broken", ["faces.npz", "frames.mp4"])
+def test_damaged_files_are_said_to_be(store: AvatarStore, built: Path, broken: str) -> None:
+    put(store, built, "ada")
+    (store.folder("ada") / broken).write_bytes(b"nonsense")
+    (store.folder("ada") / master.CACHE).unlink()
+    assert code_of(store.open, "ada") == "damaged"
+    assert store.leases("ada") == 0
+    store.delete("ada")
+
+
+def test_what_is_not_an_avatar_is_not_shown(store: AvatarStore, built: Path, tmp_path: Path) -> None:
+    put(store, built, "ada")
+    (store.root / "empty").mkdir()
+    (store.root / "junk").mkdir()
+    (store.root / "junk" / "avatar.json").write_text('{"id": "other", "state": "ready"}')
+    os.symlink(built, store.root / "link")
+    assert [r.id for r in store.list()] == ["ada"]
+    for name in ("empty", "junk", "link", "nobody"):
+        assert code_of(store.get, name) == "not_found"
+
+
+def test_an_avatar_in_use_is_not_deleted(store: AvatarStore, built: Path) -> None:
+    put(store, built, "ada")
+    one, two = store.lease("ada"), store.lease("ada")
+    assert code_of(store.delete, "ada") == "in_use"
+    one.release()
+    one.release()  # twice is once
+    assert code_of(store.delete, "ada") == "in_use"
+    two.release()
+    store.delete("ada")
+    assert not store.folder("ada").exists()
+
+
+def test_a_second_delete_finds_nothing(store: AvatarStore, built: Path) -> None:
+    put(store, built, "ada")
+    store.delete("ada")
+    assert code_of(store.delete, "ada") == "not_found"
+    assert code_of(store.open, "ada") == "not_found"
+    assert store.list() == []
+
+
+def test_frames_of_a_deleted_avatar_stay_readable_for_who_holds_them(store: AvatarStore, built: Path) -> None:
+    put(store, built, "ada")
+    avatar = store.open("ada")
+    store.delete("ada")
+    assert avatar.frames[25].any()
+
+
+def test_the_least_recently_used_lose_their_cache(tmp_path: Path, built: Path) -> None:
+    size = 26 * 640 * 360 * 3 // 2
+    store = AvatarStore(tmp_path / "avatars", cache_bytes=2 * size)
+    for name in ("one", "two", "three"):
+        put(store, built, name)
+        (store.folder(name) / master.CACHE).unlink()
+    cached = lambda: {n for n in ("one", "two", "three") if (store.folder(n) / master.CACHE).exists()}  # noqa: E731
+    held = store.lease("one")
+    store.open("two")
+    store.open("three")
+    assert cached() == {"one", "three"}  # "one" is the oldest, but in use
+    held.release()
+    store.open("two")
+    assert cached() == {"two", "three"}
+    assert store.open("one").frames[3].any()
+
+
+def test_leftovers_are_removed_at_the_start(store: AvatarStore, built: Path) -> None:
+    put(store, built, "ada")
+    (store.uploads / "half").write_bytes(b"x")
+    (store.root / ".trash" / "old").mkdir()
+    (store.folder("ada") / "frames.i420.77.part").write_bytes(b"x")
+    store.clean()
+    assert list(store.uploads.iterdir()) == []
+    assert list((store.root / ".trash").iterdir()) == []
+    assert not list(store.folder("ada").glob("*.part"))
+    assert store.open("ada")
+
+
+# -- files from outside
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    (tmp_path / "inbox" / "deep").mkdir(parents=True)
+    (tmp_path / "inbox" / "clip.mp4").write_bytes(b"video")
+    (tmp_path / "inbox-not").mkdir()
+    (tmp_path / "inbox-not" / "clip.mp4").write_bytes(b"video")
+    (tmp_path / "secret.mp4").write_bytes(b"secret")
+    os.symlink(tmp_path / "secret.mp4", tmp_path / "inbox" / "out.mp4")
+    os.symlink(tmp_path, tmp_path / "inbox" / "up")
+    os.symlink("clip.mp4", tmp_path / "inbox" / "in.mp4")
+    os.symlink("loop", tmp_path / "inbox" / "loop")
+    os.mkfifo(tmp_path / "inbox" / "pipe")
+    return tmp_path / "inbox"
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "deep/../clip.mp4", "in.mp4"])
+def test_files_inside_the_import_folders_are_taken(inbox: Path, name: str) -> None:
+    assert import_path(inbox / name, [inbox]) == inbox / "clip.mp4"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../secret.mp4",
+        "../inbox-not/clip.mp4",
+        "out.mp4",
+        "up/secret.mp4",
+        "/etc/passwd",
+        "loop",
+        "a\0b",
+        "../nothing",
+    ],
+)
+def test_paths_that_lead_out_are_refused(inbox: Path, name: str) -> None:
+    assert code_of(import_path, f"{inbox}/{name}" if not name.startswith("/") else name, [inbox]) == "forbidden_path"
+
+
+def test_nothing_is_allowed_when_no_folder_is(inbox: Path) -> None:
+    assert code_of(import_path, inbox / "clip.mp4", []) == "forbidden_path"
+
+
+@pytest.mark.parametrize("name", ["nothing.mp4", "deep", "pipe", "x" * 300])
+def test_only_files_are_taken(inbox: Path, name: str) -> None:
+    assert code_of(import_path, inbox / name, [inbox]) == "no_such_file"
+
+
+def test_a_file_that_became_a_link_after_the_check_is_not_followed(inbox: Path, tmp_path: Path) -> None:
+    checked = import_path(inbox / "clip.mp4", [inbox])
+    checked.unlink()
+    os.symlink(tmp_path / "secret.mp4", checked)
+    assert code_of(take, checked, tmp_path / "taken", move=False, max_bytes=100) == "no_such_file"
+    assert not (tmp_path / "taken").exists()
+
+
+def test_a_file_that_is_too_large_is_not_taken(inbox: Path, tmp_path: Path) -> None:
+    assert code_of(take, inbox / "clip.mp4", tmp_path / "taken", move=False, max_bytes=4) == "too_large"
+    assert (inbox / "clip.mp4").exists()
+
+
+def test_a_full_disk_while_copying_leaves_nothing(inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: object, target: object, length: int = 0) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("avatars.imports.shutil.copyfileobj", full)
+    assert code_of(take, inbox / "clip.mp4", tmp_path / "taken", move=False, max_bytes=100) == "disk_full"
+    assert not (tmp_path / "taken").exists()
