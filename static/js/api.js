@@ -1,5 +1,7 @@
 /** Calls to the server. Every one has a time limit, and every failure is an `ApiError` with a stable code. */
 
+import { keyHeader } from "./access.js";
+
 /**
  * @typedef {object} QualityItem
  * @property {string} code
@@ -74,7 +76,7 @@ export async function request(path, { timeout = 15000, ...options } = {}) {
   try {
     const limit = AbortSignal.timeout(timeout);
     const signal = options.signal ? AbortSignal.any([limit, options.signal]) : limit;
-    response = await fetch(path, { ...options, signal });
+    response = await fetch(path, { ...options, headers: { ...keyHeader(), ...options.headers }, signal });
   } catch (error) {
     if (options.signal?.aborted) throw new ApiError("aborted", "");
     const late = error instanceof DOMException && error.name === "TimeoutError";
@@ -133,9 +135,27 @@ export async function deleteAvatar(id) {
   await request(`/v1/avatars/${encodeURIComponent(id)}`, { method: "DELETE" });
 }
 
-/** @param {string} id @returns {string} */
-export function previewUrl(id) {
-  return `/v1/avatars/${encodeURIComponent(id)}/preview.jpg`;
+/**
+ * Put an avatar's still into an image. With a key it has to be fetched, as an image's own request carries none.
+ * @param {HTMLImageElement} image @param {string} id
+ */
+export async function showPreview(image, id) {
+  const url = `/v1/avatars/${encodeURIComponent(id)}/preview.jpg`;
+  image.dataset.of = id;
+  if (!("Authorization" in keyHeader())) {
+    image.src = url;
+    return;
+  }
+  try {
+    const blob = await (await request(url)).blob();
+    if (image.dataset.of !== id) return; // another avatar's by now
+    const address = URL.createObjectURL(blob);
+    image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
+    image.src = address;
+  } catch (error) {
+    console.info("lectern: no still", error);
+    image.dispatchEvent(new Event("error"));
+  }
 }
 
 /** @param {string} avatarId @param {string} student @returns {Promise<SessionInfo>} */

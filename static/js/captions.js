@@ -68,7 +68,9 @@ export class CaptionView {
   word(caption) {
     if (!this.line.add(caption)) return;
     window.clearTimeout(this.timer);
-    const text = document.createElement("p");
+    const box = document.createElement("p");
+    const text = document.createElement("span");
+    box.append(text);
     let said = "";
     for (const [position, word] of this.line.words.entries()) {
       text.append(gap(said, word));
@@ -78,7 +80,7 @@ export class CaptionView {
       if (position === this.line.words.length - 1) span.className = "now";
       text.append(span);
     }
-    this.box.replaceChildren(text);
+    this.box.replaceChildren(box);
     this.box.hidden = false;
   }
 

@@ -37,6 +37,11 @@ export function explain(error) {
   return error.detail || t("error.server");
 }
 
+/** Whether the server wants its key. @param {unknown} error */
+export function needsKey(error) {
+  return error instanceof ApiError && error.code === "unauthorized";
+}
+
 /** Whether a capacity limit was met: then waiting helps. @param {unknown} error @returns {error is ApiError} */
 export function isCapacity(error) {
   return error instanceof ApiError && (codeOf(error.code) === "capacity" || error.status === 503);

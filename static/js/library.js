@@ -1,8 +1,9 @@
 /** The list of avatars: picture, state, a link for students, preview and delete. */
 
-import { deleteAvatar, listAvatars, previewUrl } from "./api.js";
+import { askForKey } from "./access.js";
+import { deleteAvatar, listAvatars, showPreview } from "./api.js";
 import { byId, el, icon, toast } from "./dom.js";
-import { explain } from "./errors.js";
+import { explain, needsKey } from "./errors.js";
 import { onLanguage, t } from "./i18n.js";
 
 /** @typedef {import("./api.js").AvatarRecord} AvatarRecord */
@@ -38,6 +39,7 @@ export class Library {
       this.records = await listAvatars();
       this.error = null;
     } catch (error) {
+      if (needsKey(error) && (await askForKey())) return this.refresh();
       this.error = error;
     }
     this.loaded = true;
@@ -45,7 +47,7 @@ export class Library {
     this.onList();
     // While something is being prepared, or the server is away, look again by itself.
     const busy = this.records.some((record) => record.state === "preparing");
-    if (busy || this.error) this.timer = window.setTimeout(() => void this.refresh(), busy ? 3000 : 5000);
+    if (busy || (this.error && !needsKey(this.error))) this.timer = window.setTimeout(() => void this.refresh(), busy ? 3000 : 5000);
   }
 
   #draw() {
@@ -67,7 +69,8 @@ export class Library {
     const { id, name, state } = record;
     const picture = el("div", { class: "item-picture" });
     if (state === "ready") {
-      const still = el("img", { src: previewUrl(id), alt: "", loading: "lazy" });
+      const still = /** @type {HTMLImageElement} */ (el("img", { alt: "", loading: "lazy" }));
+      void showPreview(still, id);
       still.addEventListener("error", () => still.replaceWith(icon("face")));
       picture.append(still);
     } else picture.append(icon(state === "failed" ? "warn" : "clock"));

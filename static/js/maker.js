@@ -1,6 +1,6 @@
 /** From an order to a tutor: upload, checks, preparation, and what came of it, on one card. */
 
-import { ApiError, avatarRecord, nameOf, previewUrl } from "./api.js";
+import { ApiError, avatarRecord, nameOf, showPreview } from "./api.js";
 import { follow } from "./builds.js";
 import { checkList } from "./checks.js";
 import { announce, byId, el, icon } from "./dom.js";
@@ -209,7 +209,8 @@ export class Maker {
     });
     byId("steps").replaceChildren(...rows);
     if (record && byId("work-still").hidden && record.stage !== "queued" && step === 2) {
-      this.#picture(previewUrl(record.id));
+      byId("work-still").hidden = false;
+      void showPreview(/** @type {HTMLImageElement} */ (byId("work-still")), record.id);
     }
   }
 }

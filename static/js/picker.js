@@ -1,6 +1,6 @@
 /** The tutors to choose from, as a group of radio buttons that look like cards. */
 
-import { previewUrl } from "./api.js";
+import { showPreview } from "./api.js";
 import { byId, el, icon } from "./dom.js";
 import { t } from "./i18n.js";
 
@@ -58,7 +58,8 @@ export class Picker {
 
   /** @param {AvatarRecord} avatar */
   #card(avatar) {
-    const picture = el("img", { src: previewUrl(avatar.id), alt: "", loading: "lazy", width: "72", height: "72" });
+    const picture = /** @type {HTMLImageElement} */ (el("img", { alt: "", loading: "lazy", width: "72", height: "72" }));
+    void showPreview(picture, avatar.id);
     picture.addEventListener("error", () => picture.replaceWith(el("span", { class: "noface" }, icon("face"))));
     return el(
       "label",

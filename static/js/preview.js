@@ -1,6 +1,6 @@
 /** The teacher hears the tutor: one small stage, a session that begins with the first sentence. */
 
-import { previewUrl } from "./api.js";
+import { showPreview } from "./api.js";
 import { CaptionView } from "./captions.js";
 import { byId } from "./dom.js";
 import { codeOf, explain } from "./errors.js";
@@ -46,7 +46,7 @@ export class Preview {
   open(id) {
     this.close();
     this.avatarId = id;
-    this.poster.src = previewUrl(id);
+    void showPreview(this.poster, id);
     this.box.hidden = false;
     byId("speak").hidden = false;
     if (!this.sentence.value) this.sentence.value = t("teacher.sentenceDefault");

@@ -1,6 +1,6 @@
 /** The picture and its controls: poster, sound, volume, captions, full screen, the state in words. */
 
-import { previewUrl } from "./api.js";
+import { showPreview } from "./api.js";
 import { announce, byId, setIcon } from "./dom.js";
 import { onLanguage, t } from "./i18n.js";
 import { recall, remember } from "./store.js";
@@ -119,10 +119,11 @@ export class Stage {
       this.poster.hidden = true;
       this.backdrop.hidden = true;
       this.poster.removeAttribute("src");
+      this.poster.dataset.of = "";
       return;
     }
-    this.poster.src = previewUrl(avatarId);
-    this.backdrop.src = previewUrl(avatarId);
+    void showPreview(this.poster, avatarId);
+    void showPreview(this.backdrop, avatarId);
   }
 
   /** Show a stream, with sound if the browser allows it. @param {MediaStream} stream */

@@ -1,10 +1,11 @@
 /** The student page: choose a tutor, talk, leave. It wires the parts together. */
 
+import { askForKey } from "./access.js";
 import { listAvatars } from "./api.js";
 import { startChrome } from "./chrome.js";
 import { Conversation } from "./conversation.js";
 import { byId, toast } from "./dom.js";
-import { explain, isCapacity } from "./errors.js";
+import { explain, isCapacity, needsKey } from "./errors.js";
 import { onLanguage, t } from "./i18n.js";
 import { look } from "./link.js";
 import { LiveSession } from "./live.js";
@@ -75,6 +76,7 @@ async function load() {
     }
     show("choose");
   } catch (error) {
+    if (needsKey(error) && (await askForKey())) return load();
     picker.show([], null);
     byId("cards").replaceChildren();
     fail(error, false);

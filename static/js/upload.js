@@ -1,5 +1,6 @@
 /** Sending the clip: one form, with progress as the bytes leave, and a way to stop. */
 
+import { keyHeader } from "./access.js";
 import { ApiError, problem } from "./api.js";
 
 /**
@@ -59,6 +60,7 @@ export function upload(order, onProgress, signal) {
     call.addEventListener("error", () => finish(() => reject(new ApiError("network", ""))));
     signal.addEventListener("abort", stop);
     call.open("POST", "/v1/avatars/upload");
+    for (const [name, value] of Object.entries(keyHeader())) call.setRequestHeader(name, value);
     call.send(form);
   });
 }

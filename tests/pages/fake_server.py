@@ -130,7 +130,7 @@ class FakeServer:
         self.word_pause = 0.04
         self.gate: asyncio.Semaphore | None = None  # if set: a word is spoken for each release
         self.upload_pause = 0.0
-        self.stay_dark = False
+        self.key = ""  # if set, managing needs it
         self.draw: Callable[[float, float], np.ndarray] = draw
         self.preview = jpeg(draw(0, 0))
         self.port = 0
@@ -153,7 +153,7 @@ class FakeServer:
         await self.stop()
 
     async def listen(self) -> None:
-        app = web.Application(client_max_size=64 << 20)
+        app = web.Application(client_max_size=64 << 20, middlewares=[self._guard])
         app.on_response_prepare.append(self._headers)
         app.add_routes(
             [
@@ -212,6 +212,14 @@ class FakeServer:
             for socket in list(session.sockets):
                 if socket._req is not None and socket._req.transport is not None:
                     socket._req.transport.abort()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        managing = request.path.startswith("/v1/avatars") or request.path == "/v1/sessions"
+        if self.key and managing and request.headers.get("Authorization") != f"Bearer {self.key}":
+            return refuse(401, "unauthorized", "This needs the key.")
+        response: web.StreamResponse = await handler(request)
+        return response
 
     async def _headers(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Content-Security-Policy"] = POLICY
@@ -388,9 +396,8 @@ class FakeServer:
         peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         name = secrets.token_hex(4)
         session.peers[name] = peer
-        if not self.stay_dark:
-            peer.addTrack(Picture(session, self.draw))
-            peer.addTrack(Sound(session))
+        peer.addTrack(Picture(session, self.draw))
+        peer.addTrack(Sound(session))
         await peer.setRemoteDescription(RTCSessionDescription(await request.text(), "offer"))
         await peer.setLocalDescription(await peer.createAnswer())
         headers = {"Location": f"{request.path}/{name}", "ETag": f'"{name}"'}

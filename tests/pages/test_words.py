@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page
 
-from tests.pages.conftest import OpenPage
 from tests.pages.fake_server import STATIC, FakeServer
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """One page for all: they only call functions of its modules."""
+    async with FakeServer() as server:
+        opened = await browser.new_page()
+        await opened.goto(server.url)
+        yield opened
+        await opened.close()
 
 
 @pytest.mark.browser
 @pytest.mark.asyncio(loop_scope="module")
-async def test_caption_lines_fill_and_begin_anew(server: FakeServer, open_page: OpenPage) -> None:
-    page = await open_page(server.url)
+async def test_caption_lines_fill_and_begin_anew(page: Page) -> None:
     seen = await page.evaluate(
         """async () => {
             const { CaptionLine, join } = await import("/static/js/captions.js");
@@ -34,8 +45,7 @@ async def test_caption_lines_fill_and_begin_anew(server: FakeServer, open_page: 
 
 @pytest.mark.browser
 @pytest.mark.asyncio(loop_scope="module")
-async def test_the_link_is_judged_by_what_arrived(server: FakeServer, open_page: OpenPage) -> None:
-    page = await open_page(server.url)
+async def test_the_link_is_judged_by_what_arrived(page: Page) -> None:
     verdicts = await page.evaluate(
         """async () => {
             const { judge } = await import("/static/js/link.js");
@@ -54,8 +64,7 @@ async def test_the_link_is_judged_by_what_arrived(server: FakeServer, open_page:
 
 @pytest.mark.browser
 @pytest.mark.asyncio(loop_scope="module")
-async def test_waiting_grows_and_has_a_ceiling(server: FakeServer, open_page: OpenPage) -> None:
-    page = await open_page(server.url)
+async def test_waiting_grows_and_has_a_ceiling(page: Page) -> None:
     waits = await page.evaluate(
         """async () => {
             const { delay } = await import("/static/js/backoff.js");

@@ -8,6 +8,13 @@ export const en = {
   "app.students": "Student page",
   "app.close": "Close",
 
+  "access.title": "This server needs a key",
+  "access.text": "Whoever runs this server can give it to you. It is kept in this tab only.",
+  "access.key": "Key",
+  "access.wrong": "That key wasn't accepted.",
+  "access.go": "Continue",
+  "access.cancel": "Cancel",
+
   "student.title": "Lectern – talk with your tutor",
   "student.choose": "Choose your tutor",
   "student.ready": "Your tutor is ready",

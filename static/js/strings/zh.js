@@ -8,6 +8,13 @@ export const zh = {
   "app.students": "学生页面",
   "app.close": "关闭",
 
+  "access.title": "此服务器需要密钥",
+  "access.text": "请向服务器管理员索取。密钥只保存在此标签页中。",
+  "access.key": "密钥",
+  "access.wrong": "密钥未被接受。",
+  "access.go": "继续",
+  "access.cancel": "取消",
+
   "student.title": "Lectern – 与导师对话",
   "student.choose": "选择你的导师",
   "student.ready": "你的导师已就绪",
