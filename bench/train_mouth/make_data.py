@@ -1,4 +1,4 @@
-"""Speak the sentences, spoil the sound as rooms, microphones and codecs do, and keep what the network hears and should say.
+"""Speak the sentences, spoil the sound as rooms and microphones do, keep what the network hears and should say.
 
 python -m bench.train_mouth.make_data OUT.npz PIPER.onnx [--seed 1]    (needs espeak-ng and piper-tts; ten minutes)
 """

@@ -1,4 +1,4 @@
-"""Synthetic voices that tell their phonemes' times: hibari, piper and espeak-ng. Only synthetic speech is trained on."""
+"""Synthetic voices that tell their phonemes' times: hibari, piper, espeak-ng. No real speech is trained on."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Espeak:
 
     def _hear(self, wave: Any, count: int, events: Any) -> int:
         if wave and count > 0:
-            self._pieces.append(np.ctypeslib.as_array(wave, (count,)).astype(np.float32) / 32768)
+            self._pieces.append(np.ctypeslib.as_array(wave, (count,)).astype(np.float32) * np.float32(1 / 32768))
         i = 0
         while events[i].type != self._EVENT_LIST_END:
             if events[i].type == self._EVENT_PHONEME:
@@ -134,7 +134,7 @@ class Espeak:
 class Piper:
     """A piper voice file (VITS); its durations are an inner value of the graph, in hops of 256 samples."""
 
-    def __init__(self, model: Path, espeak: Espeak | None = None) -> None:
+    def __init__(self, model: Path) -> None:
         config = json.loads(model.with_name(model.name + ".json").read_text())
         self._ids: dict[str, list[int]] = config["phoneme_id_map"]
         self._rate = int(config["audio"]["sample_rate"])
@@ -160,7 +160,8 @@ class Piper:
             },
         )
         seconds = durations.reshape(-1).astype(np.float64) * 256 / self._rate
-        joined, lengths = [], []
+        joined: list[str] = []
+        lengths: list[float] = []
         for symbol, length in zip(symbols, seconds, strict=True):
             if symbol == "+":
                 lengths[-1] += length

@@ -4,44 +4,205 @@ from __future__ import annotations
 
 import random
 
-_WHO = """my mother|the old fisherman|our neighbours|Bob and Maria|a young painter|the prime minister|nobody|everybody|
-the whole family|that puppy|your baby brother|some people|the baker|Professor Webb|a famous chemist|the pilot|we all|
-both of them|the children|a beautiful bird|his uncle Paul|the judge|five hundred students|my best friend|the moon|
-a brown bear|the computer|this machine|Mr. Thompson|the weather|a small village|the museum|every plant|the shop keeper""".replace(
-    "\n", ""
-).split("|")
-_DID = """bought|found|promised|carried|opened|explained|wanted|remembered|described|borrowed|built|used to love|watched|
-moved|forgot|would have preferred|is trying to improve|has just published|cannot believe in|should measure|painted|gave up|
-talked about|will never finish|always enjoys|kept|threw away|thought of|is afraid of|became|multiplied|put together|
-showed us|asked for|jumped over|reads about|heard|pushed|shook|washed|chose|might solve|pulled|follows""".replace(
-    "\n", ""
-).split("|")
-_WHAT = """a big blue boat|the first problem|three more apples|the meaning of the word|an empty room|warm bread and butter|
-the number four|a very long letter|this equation|her favourite song|the map of Europe|too much coffee|the purple flowers|
-a simple answer|the history of Rome|fresh water|a piece of paper|the speed of light|those wonderful pictures|a new idea|
-the rule of thumb|the voice on the phone|the opposite|her thirteenth birthday|a bit of music|five pounds of sugar|
-the north wind|a measure of pressure|the yellow house|both shoes|the judge's garage|everything|the other side|
-the lamp by the window|chemistry and physics|a thousand islands|the upper lip|two sharp knives|the cheese""".replace(
-    "\n", ""
-).split("|")
-_WHEN = """before breakfast|in the middle of the night|on Monday morning|last week|when the bell rang|without a word|
-because it was raining|at the farm|by the river|for nothing|after the show|in February|with some help|under the bridge|
-as usual|again and again|if you ask me|from time to time|near the beach|for the very first time|while we were asleep|
-during the journey|at school|through the fog|before anybody else|on the fifth floor|up in the mountains""".replace(
-    "\n", ""
-).split("|")
-_OPEN = """Well, |So, |Now, |Look: |Of course |I think that |Do you know why |Let me show you how |Perhaps |You see, |
-First of all, |Imagine that |Yes, |No, |In other words, |Unfortunately, |Remember, |As we said, |Please tell me whether |""".replace(
-    "\n", ""
-).split("|")
-_SHORT = """What do you mean by that?|Very good!|Let us begin.|How are you today?|That is not quite right, but almost.|
-Can you hear me?|Oh, I see.|Try it once more.|Multiply both sides by x.|Wow, amazing!|Where were we?|Why not?|
-Hello, my name is Emma, and I am your tutor.|Good morning, everybody, and welcome back.|Maybe, maybe not.|
-Please open your books at page fifty four.|Who are you, and what do you want?|Thank you very much.|
-The quick brown fox jumps over the lazy dog.|She sells sea shells by the sea shore.|We will be there by five.|
-Peter Piper picked a peck of pickled peppers.|How much wood would a woodchuck chuck?|Bye bye, see you tomorrow.""".replace(
-    "\n", ""
-).split("|")
+_WHO = [
+    "my mother",
+    "the old fisherman",
+    "our neighbours",
+    "Bob and Maria",
+    "a young painter",
+    "the prime minister",
+    "nobody",
+    "everybody",
+    "the whole family",
+    "that puppy",
+    "your baby brother",
+    "some people",
+    "the baker",
+    "Professor Webb",
+    "a famous chemist",
+    "the pilot",
+    "we all",
+    "both of them",
+    "the children",
+    "a beautiful bird",
+    "his uncle Paul",
+    "the judge",
+    "five hundred students",
+    "my best friend",
+    "the moon",
+    "a brown bear",
+    "the computer",
+    "this machine",
+    "Mr. Thompson",
+    "the weather",
+    "a small village",
+    "the museum",
+    "every plant",
+    "the shop keeper",
+]
+_DID = [
+    "bought",
+    "found",
+    "promised",
+    "carried",
+    "opened",
+    "explained",
+    "wanted",
+    "remembered",
+    "described",
+    "borrowed",
+    "built",
+    "used to love",
+    "watched",
+    "moved",
+    "forgot",
+    "would have preferred",
+    "is trying to improve",
+    "has just published",
+    "cannot believe in",
+    "should measure",
+    "painted",
+    "gave up",
+    "talked about",
+    "will never finish",
+    "always enjoys",
+    "kept",
+    "threw away",
+    "thought of",
+    "is afraid of",
+    "became",
+    "multiplied",
+    "put together",
+    "showed us",
+    "asked for",
+    "jumped over",
+    "reads about",
+    "heard",
+    "pushed",
+    "shook",
+    "washed",
+    "chose",
+    "might solve",
+    "pulled",
+    "follows",
+]
+_WHAT = [
+    "a big blue boat",
+    "the first problem",
+    "three more apples",
+    "the meaning of the word",
+    "an empty room",
+    "warm bread and butter",
+    "the number four",
+    "a very long letter",
+    "this equation",
+    "her favourite song",
+    "the map of Europe",
+    "too much coffee",
+    "the purple flowers",
+    "a simple answer",
+    "the history of Rome",
+    "fresh water",
+    "a piece of paper",
+    "the speed of light",
+    "those wonderful pictures",
+    "a new idea",
+    "the rule of thumb",
+    "the voice on the phone",
+    "the opposite",
+    "her thirteenth birthday",
+    "a bit of music",
+    "five pounds of sugar",
+    "the north wind",
+    "a measure of pressure",
+    "the yellow house",
+    "both shoes",
+    "the judge's garage",
+    "everything",
+    "the other side",
+    "the lamp by the window",
+    "chemistry and physics",
+    "a thousand islands",
+    "the upper lip",
+    "two sharp knives",
+    "the cheese",
+]
+_WHEN = [
+    "before breakfast",
+    "in the middle of the night",
+    "on Monday morning",
+    "last week",
+    "when the bell rang",
+    "without a word",
+    "because it was raining",
+    "at the farm",
+    "by the river",
+    "for nothing",
+    "after the show",
+    "in February",
+    "with some help",
+    "under the bridge",
+    "as usual",
+    "again and again",
+    "if you ask me",
+    "from time to time",
+    "near the beach",
+    "for the very first time",
+    "while we were asleep",
+    "during the journey",
+    "at school",
+    "through the fog",
+    "before anybody else",
+    "on the fifth floor",
+    "up in the mountains",
+]
+_OPEN = [
+    "Well, ",
+    "So, ",
+    "Now, ",
+    "Look: ",
+    "Of course ",
+    "I think that ",
+    "Do you know why ",
+    "Let me show you how ",
+    "Perhaps ",
+    "You see, ",
+    "First of all, ",
+    "Imagine that ",
+    "Yes, ",
+    "No, ",
+    "In other words, ",
+    "Unfortunately, ",
+    "Remember, ",
+    "As we said, ",
+    "Please tell me whether ",
+]
+_SHORT = [
+    "What do you mean by that?",
+    "Very good!",
+    "Let us begin.",
+    "How are you today?",
+    "That is not quite right, but almost.",
+    "Can you hear me?",
+    "Oh, I see.",
+    "Try it once more.",
+    "Multiply both sides by x.",
+    "Wow, amazing!",
+    "Where were we?",
+    "Why not?",
+    "Hello, my name is Emma, and I am your tutor.",
+    "Good morning, everybody, and welcome back.",
+    "Maybe, maybe not.",
+    "Please open your books at page fifty four.",
+    "Who are you, and what do you want?",
+    "Thank you very much.",
+    "The quick brown fox jumps over the lazy dog.",
+    "She sells sea shells by the sea shore.",
+    "We will be there by five.",
+    "Peter Piper picked a peck of pickled peppers.",
+    "How much wood would a woodchuck chuck?",
+    "Bye bye, see you tomorrow.",
+]
 
 OTHER: dict[str, tuple[str, ...]] = {
     "en": tuple(_SHORT),

@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from pipeline.lipsync.warp.speech_features import BANDS, FLOOR
-from pipeline.lipsync.warp.speech_net import AHEAD
+from pipeline.lipsync.warp.speech_net import AHEAD, HIDDEN, STATE
 
-WEIGHT = torch.tensor([3.0, 1.0, 1.0, 1.0, 1.5])  # of each output's error
+WEIGHT = torch.tensor([3.0, 1.0, 1.0, 1.0, 2.0])  # of each output's error
 LONGEST = 600  # steps
 
 
 class Net(nn.Module):
-    def __init__(self, inputs: int, hidden: int = 48, state: int = 64) -> None:
+    def __init__(self, inputs: int, hidden: int = HIDDEN, state: int = STATE) -> None:
         super().__init__()
         self.enter = nn.Linear(inputs, hidden)
         self.gru = nn.GRU(hidden, state, batch_first=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.lipsync.warp.speech_analyser import HOLD_FRAMES, WarpAnalyser
 from pipeline.media import SAMPLES_PER_FRAME, MouthShape, Pcm, PhonemeMark, SpeechChunk
-from tests.warp_speech.sounds import analyse, babble, marks, noise, openings, pcm, silence
+from tests.warp_speech.sounds import analyse, babble, marks, music, noise, openings, pcm, silence
 
 SENTENCE = np.concatenate((silence(0.2), babble(0.9), silence(0.3), babble(0.4, seed=1), silence(0.1)))[:-77]
 SPOKEN = marks("pamaba lofi", start=0.3)
@@ -107,11 +107,12 @@ def test_with_phonemes_no_sound_is_waited_for() -> None:
     [
         noise(30, 0.05),
         noise(5, 0.0005),
+        music(10),
         pcm(np.full(96_000, 0.9)),
         pcm(np.sin(np.arange(240_000) * 0.05)),
         np.random.default_rng(0).choice(np.array([-32768, 32767], np.int16), 96_000),
     ],
-    ids=["30 s of noise", "faint noise", "a constant", "a tone", "clipped noise"],
+    ids=["30 s of noise", "faint noise", "music", "a constant", "a tone", "clipped noise"],
 )
 def test_what_is_no_voice_keeps_the_mouth_shut(sound: Pcm) -> None:
     mouths = analyse(SpeechChunk(sound))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.lipsync.warp.speech_phonemes import LABEL_LEAD, TARGETS, PhonemeTrack, phones
 from pipeline.media import CLOSED, MouthShape, PhonemeMark, SpeechChunk
-from tests.warp_speech.sounds import analyse, marks, openings, silence
+from pipeline.voices.hibari_model import HibariModel
+from tests.warp_speech.sounds import analyse, babble, marks, openings, silence
 
 
 def said(symbols: tuple[PhonemeMark, ...], seconds: float = 3.0) -> list[MouthShape | None]:
@@ -141,3 +142,25 @@ def test_a_long_utterance_forgets_what_is_past() -> None:
         for frame in range(second * 25, second * 25 + 25):
             track.shape(frame)
     assert len(track._marks) < 60
+
+
+def test_loud_syllables_open_wider() -> None:
+    said_twice = tuple(PhonemeMark(s, t, t + 0.15) for t, s in ((0.2, "n"), (0.35, "a"), (0.8, "n"), (0.95, "a")))
+    loud, soft = babble(0.6), babble(0.6, peak=0.02)
+    sound = np.concatenate((silence(0.2), loud, soft, silence(0.5)))
+    opened = openings(analyse(SpeechChunk(sound, phonemes=said_twice)))
+    assert opened[5:11].max() > 1.1 * opened[20:26].max() > 0.3
+
+
+def test_every_b_m_p_of_the_built_in_voice_closes_the_lips() -> None:
+    model = HibariModel("heart")
+    text = "Peter Piper picked a big map, and my mom bought a blue lamp from Bob's shop."
+    for piece in model.plan(text):
+        speech = model.render(piece)
+        mouths = analyse(speech)
+        lips = [p for p in phones(speech.phonemes or ()) if p.symbol in ("p", "b", "m")]
+        assert len(lips) == sum(piece.symbols.count(c) for c in "pbm")
+        for phone in lips:
+            span = mouths[max(0, int(phone.start * 25)) : int(phone.end * 25) + 1]
+            assert any(m is not None and m.opening == 0 and m.closure == 1 for m in span), phone
+        assert np.median([m.opening for m in mouths if m is not None and m.closure == 0]) > 0.15

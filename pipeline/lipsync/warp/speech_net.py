@@ -14,8 +14,17 @@ WEIGHTS = Path(__file__).parent / "weights" / "mouth.npz"
 AHEAD = (1, 9)
 """Step s covers mel rows 2s and 2s + 1, and hears rows 2s + AHEAD[0] .. 2s + AHEAD[1] - 1 (80 ms of look-ahead)."""
 OUTPUTS = ("opening", "width", "rounding", "teeth", "closure")
-_SHAPES = {"enter": (192, 48), "enter_bias": (48,), "input": (48, 192), "input_bias": (192,), "state": (64, 192)}
-_SHAPES |= {"state_bias": (192,), "leave": (64, 5), "leave_bias": (5,)}
+HIDDEN, STATE = 48, 64
+_SHAPES = {
+    "enter": ((AHEAD[1] - AHEAD[0]) * BANDS, HIDDEN),
+    "enter_bias": (HIDDEN,),
+    "input": (HIDDEN, 3 * STATE),
+    "input_bias": (3 * STATE,),
+    "state": (STATE, 3 * STATE),
+    "state_bias": (3 * STATE,),
+    "leave": (STATE, len(OUTPUTS)),
+    "leave_bias": (len(OUTPUTS),),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,3 @@ class MouthNet:
         new = np.tanh(given[2 * size :] + gates[:size] * kept[2 * size :])
         self._state = new + gates[size:] * (self._state - new)
         return np.asarray(self._state @ w.leave + w.leave_bias, dtype=np.float32)
-
-
-assert _SHAPES["enter"][0] == (AHEAD[1] - AHEAD[0]) * BANDS

@@ -20,9 +20,9 @@ _KEPT = 16  # frames whose mouths are remembered
 
 # How the network's guess and the band's loudness make the opening: about a mean mouth, since a network that is unsure
 # guesses the mean; found on the synthetic voices, see docs/decisions.md.
-MEAN_OPENING, MEAN_LOUDNESS, BASE = 0.255, 0.27, 0.40
-NET_GAIN, BAND_GAIN, ROUND_PART = 1.6, 0.35, 0.3
-CLOSURE_FROM, CLOSURE_SPAN, CLOSURE_DEPTH = 0.2, 0.3, 0.5
+MEAN_OPENING, MEAN_LOUDNESS, BASE = 0.255, 0.27, 0.38
+NET_GAIN, BAND_GAIN, ROUND_PART = 1.4, 0.32, 0.3
+CLOSURE_FROM, CLOSURE_SPAN, CLOSURE_DEPTH = 0.3, 0.3, 0.7
 
 
 class SoundTrack:
@@ -79,5 +79,5 @@ class SoundTrack:
             width=min(1.0, max(-1.0, width)),
             rounding=min(1.0, max(0.0, rounding)),
             teeth=min(1.0, max(0.0, teeth)),
-            closure=max(0.0, 2.0 * min(1.0, closure) - 1.0),
+            closure=shut,
         )
