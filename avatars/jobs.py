@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from avatars.errors import MESSAGES, AvatarError
 from avatars.imports import disk_error, take
 from avatars.record import AvatarRecord, BuildRequest, Problem, check_id
+from avatars.sniff import sniff
 from avatars.store import RECORD, AvatarStore, read_record, write_record
 
 MAX_ATTEMPTS = 2
@@ -89,7 +90,7 @@ class Job:
 def accept(store: AvatarStore, request: BuildRequest, *, max_bytes: int, min_free_bytes: int) -> Job:
     """Make the locked folder of a new build and take the video in. A failed avatar of the same id is replaced.
 
-    Raises AvatarError: invalid_id, exists, disk_full, and those of `take`.
+    Raises AvatarError: invalid_id, exists, disk_full, and those of `take` and `sniff`.
     """
     avatar_id = check_id(request.avatar_id)
     folder = store.building / avatar_id
@@ -112,6 +113,7 @@ def accept(store: AvatarStore, request: BuildRequest, *, max_bytes: int, min_fre
         if shutil.disk_usage(folder).free < min_free_bytes:
             raise AvatarError("disk_full")
         take(request.video, job.source, move=request.move, max_bytes=max_bytes)
+        sniff(job.source)  # what is no video at all needs no child to say so
     except BaseException:
         job.discard()
         raise

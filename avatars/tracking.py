@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import savgol_filter
 
 from avatars.avatar import F32, FPS, I32, U8, Faces
 from avatars.errors import AvatarError
@@ -118,6 +117,8 @@ def bridge(landmarks: F32) -> tuple[F32, int]:
 
 def smooth(landmarks: F32) -> F32:
     """Savitzky-Golay over time, but not across a cut (a jump of more than E/2 from one frame to the next)."""
+    from scipy.signal import savgol_filter  # takes 0.3 s to load, which a clip that is refused need not wait for
+
     nose = landmarks[:, 1, :2]
     jumps = np.flatnonzero(np.hypot(*np.diff(nose, axis=0).T) > 0.5 * eye_distance(landmarks)[1:]) + 1
     pieces = []

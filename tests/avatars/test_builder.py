@@ -260,7 +260,8 @@ from avatars.stages import BuildSettings
 from avatars.store import AvatarStore
 
 async def main():
-    builder = AvatarBuilder(AvatarStore(Path(sys.argv[1]), cache_bytes=1 << 30), BuildSettings(min_free_bytes=1, nice=0))
+    store = AvatarStore(Path(sys.argv[1]), cache_bytes=1 << 30)
+    builder = AvatarBuilder(store, BuildSettings(min_free_bytes=1, nice=0))
     await builder.start()
     if len(sys.argv) > 2:
         await builder.submit(BuildRequest(avatar_id="ada", video=Path(sys.argv[2])))
