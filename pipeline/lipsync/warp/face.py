@@ -74,7 +74,10 @@ class Renderer:
 
     def render(self, frame: int, mouth: MouthShape, presence: float) -> MouthPatch | None:
         """The mouth on avatar frame `frame`; None where nothing changes or the face cannot be moved there."""
-        presence = min(max(presence, 0.0), 1.0) * float(self.rig.fit[frame])
+        fit = float(self.rig.fit[frame])
+        if fit == 0:
+            return None
+        presence = min(max(presence, 0.0), 1.0) * fit
         plan = self.plan(frame, mouth, presence)
         return None if plan is None else self.draw(frame, plan, self.maps(plan))
 

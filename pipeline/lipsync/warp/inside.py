@@ -107,7 +107,7 @@ def paint(opening: Opening, tones: Tones, picture: U8, luma: U8, u: U8, v: U8) -
     parting = np.clip((parted - 0.012) / 0.04, 0, 1)
     floor = (16 + 0.60 * (tones.lip[0] - 16)) * (1 - parting) + dark * parting
     colour = floor.astype(np.float32)[at]
-    show_tongue = 0.85 * smoothstep(0.045, 0.14, opening.gap)
+    show_tongue = 0.9 * smoothstep(0.04, 0.12, opening.gap)
     tongue_matte = None
     if show_tongue > 0:
         lower = float(bottom[_TABLE // 2])

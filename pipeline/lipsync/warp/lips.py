@@ -26,7 +26,9 @@ _TRUST_MESH = 0.2
 """Cost of a shift of .1 E, against the profiles' own variance."""
 
 _STEPS = np.linspace(0.0, 0.045, 9)
-_U = np.linspace(-1, 1, points.MOUTH)
+_PLACES = np.array([step + tilt * np.linspace(-1, 1, points.MOUTH) for tilt in _TILTS for step in _SHIFTS])
+_PLACE_COST = _TRUST_MESH * np.array([step**2 + tilt**2 for tilt in _TILTS for step in _SHIFTS]) / 0.01
+_FINE = np.arange(-0.05, 0.255, 0.0025)  # depths at which a frame is read, of E
 
 
 class LipFinder:
@@ -47,30 +49,29 @@ class LipFinder:
         row = np.clip(np.round(at[..., 1]).astype(int), 0, avatar.height - 1)
         return y[row, column].astype(float) - 16, v[row // 2, column // 2].astype(float) - 128
 
-    def profile(self, frame: int, lip: int, shift: F64) -> F64:
-        """The lip's profiles (11, 15, 2) with the contour moved out by `shift` (11,), free of the light's level."""
-        light, red = self.sample(frame, lip, shift[:, None] + _PROFILE)
-        out = np.stack([light / max(float(light.mean()), 1.0), 3 * red / max(float(light.mean()), 1.0)], axis=-1)
-        return np.asarray(out - out.mean((0, 1)))
-
     def template(self, frames: NDArray[np.int64], lip: int) -> F64:
-        """The closed lip's profiles, over a few frames."""
-        zero = np.zeros(points.MOUTH)
-        return np.asarray(np.mean([self.profile(int(f), lip, zero) for f in frames], axis=0))
+        """The closed lip's profiles (11, 15, 2), over a few frames."""
+        return np.asarray(
+            np.mean([self._profiles(int(f), lip, np.zeros((1, points.MOUTH)))[0] for f in frames], axis=0)
+        )
 
     def shift(self, frame: int, lip: int, template: F64) -> F64:
         """(11,) E: how far outwards of the mesh's contour the lip of the template lies on this frame."""
         middle = slice(1, points.MOUTH - 1)
         spread = float((template[middle] ** 2).mean()) + 1e-6
-        best, found = np.inf, np.zeros(points.MOUTH)
-        for tilt in _TILTS:
-            for step in _SHIFTS:
-                shift = step + tilt * _U
-                error = (self.profile(frame, lip, shift)[middle] - template[middle]) ** 2
-                cost = float(error.mean()) / spread + _TRUST_MESH * (step * step + tilt * tilt) / 0.01
-                if cost < best:
-                    best, found = cost, shift
-        return np.asarray(found)
+        error = ((self._profiles(frame, lip, _PLACES)[:, middle] - template[middle]) ** 2).mean((1, 2, 3))
+        return np.asarray(_PLACES[int(np.argmin(error / spread + _PLACE_COST))])
+
+    def _profiles(self, frame: int, lip: int, shifts: F64) -> F64:
+        """The lip's profiles with the contour moved outwards by each of `shifts` (s, 11), (s, 11, 15, 2), free of the
+        light's level."""
+        light, red = self.sample(frame, lip, np.broadcast_to(_FINE, (points.MOUTH, len(_FINE))))
+        at = np.round((shifts[..., None] + _PROFILE - _FINE[0]) / (_FINE[1] - _FINE[0])).astype(int)
+        rows = np.arange(points.MOUTH)[None, :, None]
+        light, red = light[rows, at], red[rows, at]
+        level = np.maximum(light.mean((1, 2), keepdims=True), 1.0)
+        out = np.stack([light / level, 3 * red / level], axis=-1)
+        return np.asarray(out - out.mean((1, 2), keepdims=True))
 
 
 def lip_margins(

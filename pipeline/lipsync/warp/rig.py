@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import threading
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -125,7 +125,7 @@ def _tones(avatar: Avatar, frame: int) -> Tones:
         (points.OUTER_UPPER[3:8], points.INNER_UPPER[3:8]), (points.OUTER_LOWER[3:8], points.INNER_LOWER[3:8])
     )]  # fmt: skip
     skin, lip = sample(cheeks), sample(np.concatenate(lips))
-    dark = colour.to_bgr(skin) * np.array([0.10, 0.07, 0.16]) + np.array([3.0, 2.0, 6.0])
+    dark = colour.to_bgr(skin) * np.array([0.12, 0.085, 0.21]) + np.array([3.0, 2.0, 6.0])
     tongue = colour.to_bgr(lip) * 0.72
     return Tones(skin, lip, colour.from_bgr(dark), colour.from_bgr(tongue))
 
@@ -156,9 +156,20 @@ def _sharpened(avatar: Avatar, landmarks: F32, override: F64, locator: Locator) 
     return np.asarray(landmarks + override[:, None, None] * (out - landmarks), np.float32)
 
 
+def _filled(landmarks: F32) -> tuple[F32, NDArray[np.bool_]]:
+    """The landmarks, where they are no numbers those of the nearest frame with a face; and which frames have one."""
+    eyes = landmarks[:, points.RIGHT_EYE, :2] - landmarks[:, points.LEFT_EYE, :2]
+    known = np.isfinite(landmarks).all((1, 2)) & (np.hypot(eyes[:, 0], eyes[:, 1]) > 1.0)
+    where = np.flatnonzero(known)
+    if not len(where):
+        raise ValueError("no frame of this avatar has a face")
+    nearest = where[np.argmin(np.abs(np.arange(len(landmarks))[:, None] - where[None]), axis=1)]
+    return landmarks[nearest], np.asarray(known)
+
+
 def build(avatar: Avatar, locator: Locator | None = None) -> Rig:
     """Work it out from the avatar's landmarks and frames."""
-    landmarks = np.nan_to_num(avatar.faces.landmarks.astype(np.float32))
+    landmarks, known = _filled(avatar.faces.landmarks)
     pose = fit_pose(landmarks)
     used = list(points.USED)
     neutral, gap, deviation, rest, open_rest = _rest(pose.canonical(landmarks.astype(np.float64))[:, used])
@@ -170,7 +181,7 @@ def build(avatar: Avatar, locator: Locator | None = None) -> Rig:
     own = landmarks[:, used, :2].copy()
     idle_open = bool(open_rest and float(np.quantile(gap, 0.95) - np.quantile(gap, 0.05)) < 0.03)
     turned = pose.axes[:, 2, 2]  # cosine between the face's direction and the camera's
-    fit = gaussian_filter1d(_step(0.42, 0.62, turned), 2.5, mode="nearest")
+    fit = gaussian_filter1d(_step(0.42, 0.62, turned), 2.5, mode="nearest") * known
     frame = int(np.argmin(gap + 10 * (fit < 0.9) + 0.05 * (1 - turned)))
     tones = _tones(avatar, frame)
     picture = _teeth(avatar, pose, neutral, own.astype(np.float64), gap, fit, tones)
@@ -244,9 +255,9 @@ def mouth_size(neutral: F64) -> float:
 def save(rig: Rig, folder: Path) -> None:
     """Write the rig whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
+    part = folder / f"{FILE}.{os.getpid()}.{threading.get_ident()}.part"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("wb") as file:
             np.savez(
                 file,
                 version=VERSION,
@@ -258,9 +269,9 @@ def save(rig: Rig, folder: Path) -> None:
             )
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(folder / FILE)
+        part.replace(folder / FILE)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 
