@@ -65,7 +65,7 @@ async def house(
 
     sessions = Sessions(Limits(4, 60, 60, 60), open_live, close_live)
     peers = PeerRegistry(getattr(request, "param", RtcSettings()))
-    app = web.Application(middlewares=[problem_middleware()])
+    app = web.Application(middlewares=[problem_middleware])
     add_whep_routes(app, sessions, peers)
     session = await sessions.create(avatar_id="ada", student_id="sam")
     yield House(await aiohttp_client(app), peers, sessions, session, viewers)
