@@ -10,6 +10,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
+from avatars.errors import MESSAGES
+from avatars.quality import _SENTENCES as SENTENCES
 from tests.pages.fake_server import STATIC, FakeServer
 
 
@@ -95,6 +97,15 @@ def test_both_languages_have_every_sentence() -> None:
         for pairs in re.findall(r'data-i18n-attr="([^"]+)"', text):
             used |= {pair.split(":")[1] for pair in pairs.split(";")}
     assert used - english.keys() == set()
+
+
+def test_every_reason_of_the_avatar_builder_has_words_in_both_languages() -> None:
+    names = (STATIC / "js" / "errors.js").read_text()
+    keys = set(re.findall(r'^  "([^"]+)": ', (STATIC / "js" / "strings" / "zh.js").read_text(), re.MULTILINE))
+    about_requests = {"forbidden_path", "no_such_file"}  # of POST /v1/avatars, which the pages do not use
+    for code in {*MESSAGES, *SENTENCES} - about_requests:
+        known = {f"quality.{code}", f"error.{code}"} & keys or f"  {code}: " in names
+        assert known, code
 
 
 def test_pages_keep_to_the_security_policy() -> None:
