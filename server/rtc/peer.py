@@ -27,7 +27,6 @@ from av.stream import Stream
 
 from server.rtc import private
 from server.rtc.addresses import advertiser, to_bind, to_try
-from server.rtc.estimate import BandwidthLimit
 from server.rtc.heartbeat import Heartbeat
 from server.rtc.offer import MAX_CANDIDATES, BadOffer, Offer, complete_answer, read_offer
 from server.rtc.settings import RtcSettings
@@ -48,8 +47,7 @@ VIDEO_CODECS = {"h264": "video/H264", "vp8": "video/VP8"}
 @dataclass(frozen=True, slots=True)
 class PeerStats:
     """A viewer's connection in figures. bytes and packets: sent, payload only. rtt in seconds, loss 0..1 of the last
-    report's interval (both the worst of sound and picture). estimate: the browser's, limit: what the session was told
-    of it, bit/s. None: not known yet.
+    report's interval (both the worst of sound and picture), estimate in bit/s; None: not known yet.
     """
 
     state: State
@@ -60,7 +58,6 @@ class PeerStats:
     loss: float | None
     packets_lost: int
     estimate: int | None
-    limit: int | None
     keys_wanted: int
 
 
@@ -94,7 +91,6 @@ class Peer:
         self._candidates_left = MAX_CANDIDATES
         self._closing: asyncio.Task[None] | None = None
         self._estimate: int | None = None
-        self._bandwidth = BandwidthLimit()
         self._keys_wanted = 0
         self._pc = RTCPeerConnection(
             RTCConfiguration(iceServers=settings.own_ice_servers(), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
@@ -183,7 +179,6 @@ class Peer:
             loss=max((report.fractionLost / 256 for report in back), default=None),
             packets_lost=sum(report.packetsLost for report in back),
             estimate=self._estimate,
-            limit=self._bandwidth.limit,
             keys_wanted=self._keys_wanted,
         )
 
@@ -247,20 +242,15 @@ class Peer:
                 heard=self._heard,
                 key_wanted=self._key_wanted,
                 estimate=self._estimate_arrived,
-                loss=self._bandwidth.lost,
             )
         else:
             private.watch_feedback(sender, heard=self._heard)
 
     async def _video(self) -> Packet[Stream]:
-        packet = await self._joined().video()
-        self._bandwidth.sent(packet.size)
-        return packet
+        return await self._joined().video()
 
     async def _audio(self) -> Packet[Stream]:
-        packet = await self._joined().audio()
-        self._bandwidth.sent(packet.size)
-        return packet
+        return await self._joined().audio()
 
     def _joined(self) -> Viewer:
         """The place in the session, taken when the handshake is done: the first packet is fresh and a keyframe."""
@@ -287,9 +277,8 @@ class Peer:
 
     def _estimate_arrived(self, bitrate: int) -> None:
         self._estimate = bitrate
-        limit = self._bandwidth.estimated(bitrate, self._clock())
-        if limit is not None and self._viewer is not None:
-            self._viewer.report_estimate(limit)
+        if self._viewer is not None:
+            self._viewer.report_estimate(bitrate)
 
 
 def _preferences(kind: str, mime: str) -> list[RTCRtpCodecCapability]:

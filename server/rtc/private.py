@@ -24,8 +24,6 @@ from aiortc.rtp import (
     RTCP_PSFB_APP,
     AnyRtcpPacket,
     RtcpPsfbPacket,
-    RtcpRrPacket,
-    RtcpSrPacket,
     unpack_remb_fci,
 )
 
@@ -69,12 +67,10 @@ def watch_feedback(
     heard: Callable[[], None],
     key_wanted: Callable[[], None] | None = None,
     estimate: Callable[[int], None] | None = None,
-    loss: Callable[[float], None] | None = None,
 ) -> None:
     """Be told of the viewer's RTCP for one sender; each packet was authenticated by SRTP.
 
     heard: any packet. key_wanted: a PLI or FIR. estimate: REMB, bit/s for the whole connection.
-    loss: the part of this sender's packets, 0..1, that a report misses.
     aiortc only sets a flag for a PLI and looks at REMB only in its own encoders: with packets neither has an effect.
     """
     handle: Callable[[AnyRtcpPacket], Awaitable[None]] = sender._handle_rtcp_packet
@@ -84,10 +80,6 @@ def watch_feedback(
         if estimate is not None and isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
             with contextlib.suppress(ValueError):  # an APP packet that is not REMB
                 estimate(unpack_remb_fci(packet.fci)[0])
-        if loss is not None and isinstance(packet, RtcpRrPacket | RtcpSrPacket):
-            for report in packet.reports:
-                if report.ssrc == sender._ssrc:
-                    loss(report.fraction_lost / 256)
         await handle(packet)
 
     _override(sender, "_handle_rtcp_packet", handle_rtcp_packet)

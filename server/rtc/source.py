@@ -8,12 +8,8 @@ from av.packet import Packet
 from av.stream import Stream
 
 
-class ViewerClosed(Exception):
-    pass
-
-
 class Viewer(Protocol):
-    """One viewer's place in a session; pipeline.session.Viewer is the real one. After `close` the awaits raise
+    """One viewer's place in a session; pipeline.fanout.Viewer is the real one. After `close` the awaits raise
     ViewerClosed.
     """
 
@@ -27,7 +23,10 @@ class Viewer(Protocol):
         """The viewer lost the picture. The session limits how often it follows."""
 
     def report_estimate(self, bitrate: int) -> None:
-        """What the viewer's network can take, sound included, bit/s. Only called once the network was too full."""
+        """What the viewer's browser says its network takes, sound included, bit/s (REMB): about five a second.
+
+        It never says much more than what it is sent; the session tells a full network from a quiet picture.
+        """
 
     def close(self) -> None: ...
 

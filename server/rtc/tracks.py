@@ -9,7 +9,7 @@ from aiortc.mediastreams import MediaStreamError
 from av.packet import Packet
 from av.stream import Stream
 
-from server.rtc.source import ViewerClosed
+from pipeline.fanout import ViewerClosed
 
 Pull = Callable[[], "Awaitable[Packet[Stream]]"]
 

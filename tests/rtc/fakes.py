@@ -11,8 +11,8 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
+from pipeline.fanout import ViewerClosed
 from pipeline.media import VideoSettings
-from server.rtc.source import ViewerClosed
 
 TONE_HZ = 440
 

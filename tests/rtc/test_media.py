@@ -114,25 +114,16 @@ async def test_pli_and_fir_ask_the_session_for_a_keyframe(
     assert (await entry.peer.stats()).keys_wanted == before + 2
 
 
-async def test_the_viewers_estimate_reaches_the_session_when_its_network_is_too_full(
+async def test_the_viewers_estimate_reaches_the_session(
     peers: PeerRegistry, live: FakeLive, viewers: list[AiortcViewer]
 ) -> None:
     viewer, entry = await watch(peers, live, viewers)
     await until(lambda: viewer.frames >= 3)
     ssrc = receiver_of(viewer, "video").getSynchronizationSources()[0].source
+    await tell(viewer, RTCP_PSFB_APP, pack_remb_fci(777_000, [ssrc]), media_ssrc=0)
     (place,) = live.viewers
-
-    async def remb(bitrate: int) -> None:
-        await tell(viewer, RTCP_PSFB_APP, pack_remb_fci(bitrate, [ssrc]), media_ssrc=0)
-
-    await remb(5_000_000)
-    await until(lambda: entry.peer._estimate is not None and entry.peer._estimate > 4_900_000, 2)
-    assert place.estimates == [], "far more than is sent: no limit"
-    async with asyncio.timeout(6):
-        while not place.estimates:
-            await remb(20_000)
-            await asyncio.sleep(0.1)
-    assert place.estimates[0] == pytest.approx(20_000, rel=0.05)
+    await until(lambda: any(abs(bitrate - 777_000) < 2000 for bitrate in place.estimates), 2)
+    assert (await entry.peer.stats()).estimate is not None
 
 
 async def test_leaving_frees_everything_of_the_viewer(
