@@ -28,7 +28,7 @@ NAME = re.compile(r"[a-z]{2,3}(?:-[A-Za-z]{2,10}){1,2}-[A-Za-z0-9]{2,40}Neural")
 
 _TICKS = 10_000_000  # the service counts 100 ns
 _MESSAGES = 256  # waiting to be decoded: more than a sentence has
-_TIDY_SECONDS = 0.05  # to close a connection politely; an interruption waits for it
+_TIDY_SECONDS = 1.0  # to close a connection: aiohttp doesn't wait for the other side when it is cancelled
 _LONGEST = 120 * SAMPLE_RATE  # of one sentence: more is not what was asked for
 _QUIET = 66  # of 32767: -54 dB, silence in the service's sound
 _TAIL = SAMPLE_RATE // 20  # of the silence after the last word, 50 ms stay
@@ -150,14 +150,11 @@ class EdgeVoice:
 
 
 async def _stop(request: asyncio.Task[None]) -> None:
-    """End a request: politely for a moment, then whatever state its connection is in."""
-    for _ in range(3):
-        if request.done():
-            break
-        request.cancel()
-        await asyncio.wait({request}, timeout=_TIDY_SECONDS)
+    """End a request and its connection; what it failed with is known already or of no interest any more."""
+    request.cancel()
+    await asyncio.wait({request}, timeout=_TIDY_SECONDS)
     if request.done() and not request.cancelled():
-        request.exception()  # known already, or of no interest any more
+        request.exception()
 
 
 class _Mp3:

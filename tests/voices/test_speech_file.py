@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
 import tempfile
 import wave
@@ -155,7 +156,7 @@ async def test_too_long_is_told_before_anything_is_spoken(tmp_path: Path) -> Non
 
 
 async def test_a_length_that_the_file_hides(tmp_path: Path) -> None:
-    path = encode(tmp_path / "x", *FORMATS[0], seconds=4.0)
+    path = encode(tmp_path / "x", *FORMATS[0], seconds=3.0)
     data = bytearray(path.read_bytes())
     at = data.index(b"data") + 4
     data[at : at + 4] = struct.pack("<I", 0xFFFFFFFF)  # "as long as it gets", what streaming recorders write
@@ -189,6 +190,27 @@ async def test_nothing_is_left_when_it_is_stopped(tmp_path: Path, monkeypatch: p
         await stream.aclose()
     children = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
     assert not any("speech_file_child" in line for line in children)
+
+
+async def test_a_child_that_hangs_ends_with_its_listener(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    task = asyncio.create_task(decoded(pipe))
+    async with asyncio.timeout(20):
+        with await asyncio.to_thread(pipe.open, "wb"):  # opens when the child has opened it; then the child waits
+            task.cancel()
+            await asyncio.wait({task})
+    assert task.cancelled()
+    children = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+    assert not any("speech_file_child" in line for line in children)
+
+
+async def test_nothing_is_left_of_a_refused_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "x").write_bytes(b"no sound")
+    assert await refusal(tmp_path / "x") == "audio_unreadable"
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 async def test_a_missing_file(tmp_path: Path) -> None:
