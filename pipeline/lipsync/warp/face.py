@@ -94,7 +94,7 @@ class Renderer:
         override = presence * float(rig.override[frame])
         gap = float(np.interp(gap_of(mouth), rig.correction[:, 0], rig.correction[:, 1]))
         neutral = rig.neutral @ flat.T + origin[:2]
-        target = own + override * (neutral - own)
+        target = own + override * (self._keep_smile(neutral, own, flat) - own)
         target += displacement(self._basis, mouth, gap, presence) @ flat.T
 
         down = flat[:, 1]
@@ -109,13 +109,15 @@ class Renderer:
                 thick = np.hypot(*(own[outer] - own[inner]).T)
                 source[outer] += (sign * np.maximum(margin[k] - 0.5 * thick, 0))[:, None] * down
             # The dark of a corner lies between the mesh's inner and outer one.
-            corner = _CORNER * (1 + smoothstep(0.03, 0.09, float(rig.gap[frame])))
-            for end, other in ((0, -1), (-1, 0)):
+            for k, (end, other) in enumerate(((0, -1), (-1, 0))):
                 out = own[points.OU][end] - own[points.OU][other]
-                out *= corner * scale * opened / max(float(np.hypot(*out)), 1e-6)
+                out *= _CORNER * scale / max(float(np.hypot(*out)), 1e-6)
+                slit = own[points.IU][end] + rig.reach[frame, k] * scale
+                beyond = max(float((slit - own[points.OU][end]) @ out), 0.0) > 0
+                edge = (slit if beyond else own[points.OU][end]) + out
                 for outer, inner in ((points.OU, points.IU), (points.OL, points.IL)):
-                    source[outer][end] = own[outer][end] + out
-                    source[inner][end] += opened * 0.6 * (own[outer][end] - own[inner][end]) + out
+                    source[outer][end] = own[outer][end] + opened * (edge - own[outer][end])
+                    source[inner][end] += opened * 0.7 * (edge - own[inner][end])
 
         mask = self._mask(target, flat, scale)
         region = self._region(frame, mask)
@@ -133,6 +135,18 @@ class Renderer:
                 cover=opened, presence=presence,
             ),
         )  # fmt: skip
+
+    @staticmethod
+    def _keep_smile(neutral: F64, own: F64, flat: F64) -> F64:
+        """The resting lips, half as much wider or narrower as the frame's own are: who laughs, closes a wider mouth."""
+        across = flat[:, 0] / max(float(np.hypot(*flat[:, 0])), 1e-6)
+        width = [max(float((p[points.OU][-1] - p[points.OU][0]) @ across), 1e-3) for p in (own, neutral)]
+        stretch = 0.5 * (min(max(width[0] / width[1], 0.8), 1.3) - 1)
+        lips = slice(0, 4 * points.MOUTH)
+        out = neutral.copy()
+        middle = (neutral[points.OU][0] + neutral[points.OU][-1]) / 2
+        out[lips] += stretch * ((neutral[lips] - middle) @ across)[:, None] * across
+        return out
 
     def _arch(self, flat: F64, inverse: F64) -> F64:
         """Where the row of teeth lies in the mouth's plane: it is fixed to the skull and bends away like the lips."""

@@ -98,14 +98,14 @@ def paint(opening: Opening, tones: Tones, picture: U8, luma: U8, u: U8, v: U8) -
         # Where open lips were closed, what is left between them becomes the line of a closed mouth.
         thin = max(0.008, 1.15 / scale)
         line = np.exp(-(((above - below) * np.float32(0.5 / thin)) ** 2))
-        line_strength = 0.8 * opening.cover * opening.presence * np.clip(0.35 * inset, 0, 1)
+        line_strength = 0.92 * opening.cover * opening.presence * np.clip(0.35 * inset, 0, 1)
         np.maximum(matte, line * line_strength.astype(np.float32)[at], out=matte)
 
     wide = smoothstep(0.03, 0.15, opening.gap)
     dark = tones.dark[0] * (1.25 - 0.45 * wide)
     # A cleft of lip colour turns into a cavity as the lips part.
     parting = np.clip((parted - 0.012) / 0.04, 0, 1)
-    floor = (16 + 0.60 * (tones.lip[0] - 16)) * (1 - parting) + dark * parting
+    floor = (16 + 0.64 * (tones.lip[0] - 16)) * (1 - parting) + dark * parting
     colour = floor.astype(np.float32)[at]
     show_tongue = 0.9 * smoothstep(0.04, 0.12, opening.gap)
     tongue_matte = None

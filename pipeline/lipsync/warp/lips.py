@@ -28,6 +28,7 @@ _TRUST_MESH = 0.2
 _STEPS = np.linspace(0.0, 0.045, 9)
 _PLACES = np.array([step + tilt * np.linspace(-1, 1, points.MOUTH) for tilt in _TILTS for step in _SHIFTS])
 _PLACE_COST = _TRUST_MESH * np.array([step**2 + tilt**2 for tilt in _TILTS for step in _SHIFTS]) / 0.01
+_FAN = np.radians([-15, 0, 15, 30, 45, 60])  # from straight outwards, downwards positive
 _FINE = np.arange(-0.05, 0.255, 0.0025)  # depths at which a frame is read, of E
 
 
@@ -104,6 +105,27 @@ def lip_margins(
     out = maximum_filter1d(median_filter(out, size=(5, 1, 3), mode="nearest"), 3, axis=0, mode="nearest")
     out = gaussian_filter1d(out, 1.0, axis=2, mode="nearest")
     out[:, :, [0, -1]] *= 0.5
+    return np.asarray(gaussian_filter1d(out, 1.5, axis=0, mode="nearest"))
+
+
+def corner_reach(avatar: Avatar, own: F64, scale: F64, axes: F64, override: F64, lip: F64) -> F64:
+    """(n, 2, 2) E, in the picture's x and y: from the mesh's left and right inner corner to where the dark slit of an
+    open mouth really ends; 0 where there is none. The slit is followed in a fan of directions, the longest one counts.
+    """
+    out = np.zeros((avatar.count, 2, 2))
+    length = np.linspace(0.0, 0.14, 15)
+    for frame in np.flatnonzero(override > 0):
+        luma = planes(avatar.frames[frame], avatar.width, avatar.height)[0]
+        for k, end in enumerate((0, -1)):
+            side = axes[frame, :2, 0] * (1 if k else -1)
+            fan = np.cos(_FAN)[:, None] * side + np.sin(_FAN)[:, None] * axes[frame, :2, 1]
+            at = own[frame, points.IU][end] + scale[frame] * length[None, :, None] * fan[:, None]
+            column = np.clip(np.round(at[..., 0]).astype(int), 0, avatar.width - 1)
+            row = np.clip(np.round(at[..., 1]).astype(int), 0, avatar.height - 1)
+            last = _last_of_run(luma[row, column].astype(float) - 16 < 0.5 * (lip[0] - 16))
+            best = int(np.argmax(last))
+            out[frame, k] = length[last[best]] * fan[best]
+    out = median_filter(out, size=(5, 1, 1), mode="nearest")
     return np.asarray(gaussian_filter1d(out, 1.5, axis=0, mode="nearest"))
 
 
