@@ -20,6 +20,7 @@ AHEAD = 2.0
 """Seconds of speech made before they are taken."""
 
 _PATIENCE = 1.9  # seconds without sound from a voice that is not built in, before the built-in one takes over
+_MOMENT = 0.04  # of silence for marks that lie at a sentence's very end: no chunk is empty
 _HALF = 0.05  # a word whose last 50 ms are missing was said
 _PAUSES = {",": 0.08, ";": 0.12, ":": 0.15, "，": 0.08, "、": 0.08, "；": 0.12, "：": 0.15, "—": 0.1, "–": 0.1}
 _PAUSE = 0.2  # after a sentence; voices end with 30-50 ms of silence of their own
@@ -203,6 +204,7 @@ class _Part:
         self._repeats = repeats
         self._offset: float | None = None
         self._given = 0
+        self._phonemes = False
         self._waiting: list[WordMark] = []
         self._said: list[WordMark] = []
 
@@ -224,6 +226,7 @@ class _Part:
                 await self._turn.give(silence(self._turn.pause, chunk.phonemes is not None))
             self._turn.pause = 0.0
             self._offset = self._turn.samples / SAMPLE_RATE
+        self._phonemes = chunk.phonemes is not None
         words = chunk.words
         if self._repeats and words:
             words, self._repeats = words[1:], False
@@ -239,7 +242,7 @@ class _Part:
     async def finish(self) -> None:
         """The voice has ended well: the marks that lie at its very end."""
         if self._waiting and self._offset is not None:
-            last = SpeechChunk(silence(0.0, False).pcm, tuple(self._waiting))
+            last = replace(silence(_MOMENT, self._phonemes), words=tuple(self._waiting))
             await self._turn.give(shifted(last, self._offset))
 
     def rest(self, sentence: str) -> tuple[str, bool]:

@@ -103,8 +103,8 @@ class EdgeVoice:
                     deadline = asyncio.get_running_loop().time() + self._stall_seconds
             rest = np.concatenate([trimmer.feed(decoder.finish()), trimmer.finish()])
             marks += words.finish()
-            if len(rest) or marks:
-                yield SpeechChunk(rest, marks)
+            if len(rest) or (marks and sound):
+                yield SpeechChunk(rest if len(rest) else np.zeros(_TAIL, np.int16), marks)
         except _Failure as error:
             raise self._failed(begun or sound > 0, str(error) or type(error).__name__) from error
         finally:

@@ -187,6 +187,16 @@ async def test_a_word_broken_off_is_said_again_but_shown_once(built_in: FakeVoic
     assert heard.words[-1].start == pytest.approx(0.5 + WORD_SECONDS)
 
 
+async def test_a_word_reported_after_the_end_is_still_shown(built_in: FakeVoice) -> None:
+    class Late(FakeVoice):
+        async def speak(self, sentence: str) -> AsyncIterator[SpeechChunk]:
+            yield SpeechChunk(np.full(4800, 1000, np.int16), (WordMark("One", 0, 0.1), WordMark("two.", 0.1, 0.2)))
+
+    heard = await Heard().listen(Speaker(book_of(built_in, Late("fake:late"))), "One two.", voice="fake:late")
+    assert heard.text == "One two."
+    assert all(len(chunk.pcm) for chunk in heard.chunks)
+
+
 async def test_a_failure_in_mid_sentence_without_marks_repeats_the_sentence(built_in: FakeVoice) -> None:
     other = FakeVoice("fake:far", fail_after=2, marks=False)
     await Heard().listen(Speaker(book_of(built_in, other)), "One two three.", voice="fake:far")
