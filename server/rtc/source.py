@@ -34,4 +34,5 @@ class Viewer(Protocol):
 class MediaSource(Protocol):
     """A live session, as far as WebRTC knows it."""
 
-    def join(self) -> Viewer: ...
+    def join(self) -> Viewer:
+        """A place for one more viewer. Raises SessionClosed."""

@@ -9,7 +9,7 @@ from aiortc.mediastreams import MediaStreamError
 from av.packet import Packet
 from av.stream import Stream
 
-from pipeline.fanout import ViewerClosed
+from pipeline.session import SessionClosed, ViewerClosed
 
 Pull = Callable[[], "Awaitable[Packet[Stream]]"]
 
@@ -18,7 +18,7 @@ class PacketTrack(MediaStreamTrack):
     """A track of kind "audio" or "video" whose packets are pulled one by one, when the sender is ready for them.
 
     aiortc first pulls when the handshake is done: whoever gives `pull` can join the session then, so that nothing has
-    gathered meanwhile. source_ended: the session closed the viewer's place.
+    gathered meanwhile. source_ended: the session has ended, or closed the viewer's place.
     """
 
     def __init__(self, kind: str, pull: Pull) -> None:
@@ -33,7 +33,7 @@ class PacketTrack(MediaStreamTrack):
             raise MediaStreamError
         try:
             return await self._pull()
-        except ViewerClosed:
+        except (SessionClosed, ViewerClosed):
             self.source_ended = True
             self.stop()
             raise MediaStreamError from None
