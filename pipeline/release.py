@@ -1,0 +1,204 @@
+"""The driver of a session's clock: on each tick it sends a picture and its sound, and has the next picture made."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import structlog
+from av.packet import Packet
+from av.stream import Stream
+
+from pipeline import audio_encoder, video_encoder
+from pipeline.audio_encoder import PACKET_SAMPLES, AudioEncoder
+from pipeline.clock import HALF_TICK, MediaClock
+from pipeline.events import Event
+from pipeline.fanout import Fanout
+from pipeline.media import FRAME_SECONDS, MouthPatch, Pcm
+from pipeline.mouths import MouthOrders
+from pipeline.picture import Picture, PictureMaker
+from pipeline.playout import Beat, Order, Playout
+from pipeline.rate_control import RateControl
+from pipeline.stats import Mean
+
+log = structlog.get_logger(__name__)
+
+GRACE = 0.01
+"""Seconds after its instant that the sound waits for its picture; a slower one follows by itself."""
+
+MAX_FAILURES = 25
+"""Pictures in a row that cannot be made, after which the session's media ends."""
+
+
+class PictureFailureError(RuntimeError):
+    """No picture can be made any more."""
+
+
+@dataclass(slots=True)
+class Counts:
+    pictures: int = 0
+    skipped: int = 0
+    keyframes: int = 0
+    sounds: int = 0
+    late_mouths: int = 0
+    draw_ms: Mean = field(default_factory=Mean)
+    encode_ms: Mean = field(default_factory=Mean)
+    sound_ms: Mean = field(default_factory=Mean)
+    late_ms: Mean = field(default_factory=Mean)
+
+
+class Release:
+    """Two points of the clock's grid make a tick. On the first leave the picture and the sound of its first 20 ms, on
+    the second the sound of the other 20 ms, and the next picture is begun: so each packet leaves at its own instant,
+    and sender reports, which pair media time with the time of sending, agree for both kinds. Sound is encoded here, at
+    its instant (0.1 ms), and so an interruption silences even the half tick under way.
+
+    emit: takes what happened. moved: called after each picture's worth.
+    """
+
+    def __init__(
+        self,
+        playout: Playout,
+        mouths: MouthOrders,
+        maker: PictureMaker,
+        fanout: Fanout,
+        rate: RateControl,
+        emit: Callable[[list[Event]], None],
+        moved: Callable[[], None],
+    ) -> None:
+        self._playout = playout
+        self._mouths = mouths
+        self._maker = maker
+        self._fanout = fanout
+        self._rate = rate
+        self._emit = emit
+        self._moved = moved
+        self._sound = AudioEncoder()
+        self._clock = MediaClock(time.monotonic())
+        self._rest: tuple[int, Pcm] | None = None  # generation and sound of the tick's second half
+        self._next_made = (0, time.monotonic())  # a position, and when its picture is begun
+        self._failures = 0
+        self.counts = Counts()
+
+    @property
+    def jumps(self) -> int:
+        return self._clock.jumps
+
+    async def run(self) -> None:
+        """Until it is cancelled. Raises PictureFailureError."""
+        while True:
+            await _until(self._clock.due)
+            self._second_half()
+            beat = self._playout.next(time.monotonic(), self._rendered)
+            job = self._begin(beat)
+            self._next_made = (beat.position + 1, self._clock.due + HALF_TICK)
+            self.order_mouths()
+            await _until(self._clock.due)
+            if job is not None and not job.done():
+                await asyncio.wait({job}, timeout=max(0.0, self._clock.due + GRACE - time.monotonic()))
+            self._first_half(job)
+            if self._failures >= MAX_FAILURES:
+                raise PictureFailureError("The picture cannot be encoded.")
+
+    def order_mouths(self) -> None:
+        """Have the mouths rendered that the playout wants now. Nobody looks: none."""
+        if not self._fanout.wants_video:
+            self._mouths.clear()
+            return
+        position, at = self._next_made
+        self._mouths.want(self._playout.orders(), lambda wanted: at + (wanted - position) * FRAME_SECONDS)
+
+    # -- the two halves of a tick -------------------------------------------------------------------------------
+
+    def _first_half(self, job: asyncio.Future[Picture] | None) -> None:
+        now = time.monotonic()
+        self.counts.late_ms.add(max(0.0, now - self._clock.due) * 1000)
+        instant = self._clock.take(now)
+        pcm, events = self._playout.sent()
+        if job is not None:
+            if job.done():
+                self._send_picture(job, instant)
+            else:
+                job.add_done_callback(lambda done: self._send_picture(done, instant))
+        generation = self._playout.generation
+        self._rest = (generation, pcm[PACKET_SAMPLES:]) if pcm is not None else None
+        self._send_sound(pcm[:PACKET_SAMPLES] if pcm is not None else None, instant)
+        self._emit(events)
+        self._moved()
+
+    def _second_half(self) -> None:
+        instant = self._clock.take(time.monotonic())
+        pcm = None
+        if self._rest is not None and self._rest[0] == self._playout.generation:
+            pcm = self._rest[1]
+        self._rest = None
+        self._send_sound(pcm, instant)
+
+    # -- picture ------------------------------------------------------------------------------------------------
+
+    def _rendered(self, order: Order) -> bool:
+        return not self._fanout.wants_video or self._mouths.ready(order)
+
+    def _begin(self, beat: Beat) -> asyncio.Future[Picture] | None:
+        """Have a beat's picture made, if anybody looks and the one before is made."""
+        if not self._fanout.wants_video:
+            return None
+        patch: MouthPatch | None = None
+        if beat.order is not None:
+            patch = self._mouths.take(beat.order)
+        self.counts.late_mouths += beat.late
+        if self._maker.busy:
+            self.counts.skipped += 1
+            return None
+        self._playout.render_seconds = self._mouths.seconds
+        key = self._fanout.keys.wanted(time.monotonic())
+        return self._maker.make(beat.frame, patch, key=key, bitrate=self._rate.bitrate)
+
+    def _send_picture(self, job: asyncio.Future[Picture], instant: float) -> None:
+        if job.cancelled():
+            return
+        error = job.exception()
+        if error is not None:
+            self._failures += 1
+            log.error("picture_failed", in_a_row=self._failures, exc_info=error)
+            self._fanout.keys.join()
+            return
+        self._failures = 0
+        picture = job.result()
+        now = time.monotonic()
+        counts = self.counts
+        counts.pictures += 1
+        counts.draw_ms.add(picture.draw_ms)
+        counts.encode_ms.add(picture.encode_ms)
+        if picture.key:
+            counts.keyframes += 1
+            self._fanout.keys.made(now)
+        for packet in picture.packets:
+            _stamp(packet, instant, video_encoder.CLOCK, video_encoder.TIME_BASE)
+            self._rate.sent(now, packet.size)
+            self._fanout.video(packet)
+
+    # -- sound --------------------------------------------------------------------------------------------------
+
+    def _send_sound(self, pcm: Pcm | None, instant: float) -> None:
+        if not self._fanout.wants_audio:
+            return
+        began = time.perf_counter()
+        packets = self._sound.encode(pcm)
+        self.counts.sound_ms.add((time.perf_counter() - began) * 1000)
+        for packet in packets:
+            self.counts.sounds += 1
+            _stamp(packet, instant, audio_encoder.TIME_BASE.denominator, audio_encoder.TIME_BASE)
+            self._fanout.audio(self._playout.generation, packet)
+
+
+def _stamp(packet: Packet[Stream], instant: float, clock: int, time_base: Fraction) -> None:
+    packet.time_base = time_base
+    packet.pts = packet.dts = round(instant * clock)
+
+
+async def _until(due: float) -> None:
+    await asyncio.sleep(max(0.0, due - time.monotonic()))
