@@ -122,6 +122,23 @@ def test_closure_closes_whatever_the_opening(resting: Renderer) -> None:
     assert shown_gap(resting, 0, MouthShape(0.8, closure=1.0)) <= rest + 1e-6
 
 
+def test_teeth_stay_with_the_skull_while_the_lips_move(resting: Renderer) -> None:
+    def teeth(mouth: MouthShape) -> NDArray[np.float64]:
+        plan = resting.plan(0, mouth, 1.0)
+        assert plan is not None
+        opening = plan.opening
+        return opening.arch[:, [0, 2]] @ opening.plane.T + opening.origin + plan.region[:2]
+
+    for mouth in SHAPES:
+        np.testing.assert_allclose(teeth(mouth), teeth(CLOSED), atol=1e-6)
+    # Uncovered, they are the brightest thing in the gap.
+    luma = planes(finished(resting, 0, MouthShape(0.6, teeth=1.0)), 256, 320)[0]
+    plan = resting.plan(0, MouthShape(0.6, teeth=1.0), 1.0)
+    assert plan is not None
+    x, y = np.round(plan.target[points.IU][5] + [0, 0.018 * plan.scale]).astype(int)
+    assert luma[y, x] > 2 * luma[y + round(0.05 * plan.scale), x]
+
+
 def test_rounding_and_width_move_the_corners(resting: Renderer) -> None:
     def corners(mouth: MouthShape) -> float:
         plan = resting.plan(0, mouth, 1.0)

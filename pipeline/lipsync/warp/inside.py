@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,109 +60,155 @@ def _curve(contour: F64, at: F64) -> F32:
     return np.asarray(cv2.GaussianBlur(pad[None, :], (0, 0), 7.0)[0, 16:-16])
 
 
-def paint(opening: Opening, tones: Tones, picture: U8, luma: U8, u: U8, v: U8) -> None:
-    """Paint onto the patch's planes, in place. Coordinates of `opening` are pixels of the patch."""
-    height, width = luma.shape
-    scale = float(np.sqrt(abs(np.linalg.det(opening.plane))))
-    if scale < 1e-3:
-        return
-    corners = np.concatenate([opening.upper, opening.lower])
-    left, right = float(corners[:, 0].min()), float(corners[:, 0].max())
-    if right - left < 1e-3:
-        return
-    pixels = corners @ opening.plane.T + opening.origin
-    pad = 2 + 0.02 * scale
-    x0, y0 = (int(max(0, c)) & ~1 for c in np.floor(pixels.min(0) - pad))
-    x1, y1 = (int(min(m, c + 1)) & ~1 for m, c in zip((width, height), np.ceil(pixels.max(0) + pad), strict=True))
-    if x1 - x0 < 4 or y1 - y0 < 4:
-        return
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """The pixels around the gap, and the gap over its width.
 
-    inverse = np.linalg.inv(opening.plane)
+    x, y: (h, w) place in the mouth's plane; below, above: how far under the upper and above the lower lip, E.
+    table: (_TABLE,) x from corner to corner; parted: height of the gap there; at: (h, w) entry of each pixel.
+    lowest: height of the lower lip in the middle.
+    """
+
+    x: F32
+    y: F32
+    below: F32
+    above: F32
+    table: F64
+    parted: F32
+    at: NDArray[np.int32]
+    lowest: float
+
+    def over(self, values: NDArray[np.floating]) -> F32:
+        """A table of values, spread over the pixels."""
+        return np.asarray(values.astype(np.float32)[self.at])
+
+
+def _box(opening: Opening, scale: float, width: int, height: int) -> tuple[int, int, int, int] | None:
+    """Pixels that the gap can touch, even; None if there are none in the patch."""
+    pixels = np.concatenate([opening.upper, opening.lower]) @ opening.plane.T + opening.origin
+    pad = 2 + 0.02 * scale
+    low, high = np.floor(pixels.min(0) - pad), np.ceil(pixels.max(0) + pad) + 1
+    x0, y0 = (int(max(0, c)) & ~1 for c in low)
+    x1, y1 = int(min(width, high[0])) & ~1, int(min(height, high[1])) & ~1
+    return (x0, y0, x1, y1) if x1 - x0 >= 4 and y1 - y0 >= 4 else None
+
+
+def _measure(opening: Opening, box: tuple[int, int, int, int], left: float, right: float) -> _Gap:
+    x0, y0, x1, y1 = box
+    inverse = np.linalg.inv(opening.plane).astype(np.float32)
     px = np.arange(x0, x1, dtype=np.float32) - np.float32(opening.origin[0])
     py = np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(opening.origin[1])
-    x = np.float32(inverse[0, 0]) * px + np.float32(inverse[0, 1]) * py
-    y = np.float32(inverse[1, 0]) * px + np.float32(inverse[1, 1]) * py
-
+    x = inverse[0, 0] * px + inverse[0, 1] * py
+    y = inverse[1, 0] * px + inverse[1, 1] * py
     table = np.linspace(left, right, _TABLE)
     top, bottom = _curve(opening.upper, table), _curve(opening.lower, table)
     at = np.clip((x - left) * np.float32((_TABLE - 1) / (right - left)) + 0.5, 0, _TABLE - 1).astype(np.int32)
-    parted = bottom - top
+    return _Gap(x, y, y - top[at], bottom[at] - y, table, bottom - top, at, float(bottom[_TABLE // 2]))
+
+
+def _matte(opening: Opening, gap: _Gap, scale: float) -> F32:
+    """How much of the inside shows at each pixel, 0 .. 1."""
     soft = max(0.014, 1.3 / scale)
-    # How far a pixel lies under the upper and above the lower lip.
-    below, above = y - top[at], bottom[at] - y
-    matte = np.clip(below / soft + 0.5, 0, 1) * np.clip(above / soft + 0.5, 0, 1)
-    strength = np.clip((parted - 0.008) / 0.028, 0, 1)
+    matte = np.clip(gap.below / soft + 0.5, 0, 1) * np.clip(gap.above / soft + 0.5, 0, 1)
+    strength = np.clip((gap.parted - 0.008) / 0.028, 0, 1)
     strength = strength * strength * (3 - 2 * strength)
-    inset = np.minimum(table - left, right - table) / 0.03
-    matte *= (strength * np.clip(inset, 0, 1) * opening.presence).astype(np.float32)[at]
+    inset = np.minimum(gap.table - gap.table[0], gap.table[-1] - gap.table) / 0.03
+    matte *= gap.over(strength * np.clip(inset, 0, 1) * opening.presence)
     if opening.cover > 0:
         # Where open lips were closed, what is left between them becomes the line of a closed mouth.
         thin = max(0.008, 1.15 / scale)
-        line = np.exp(-(((above - below) * np.float32(0.5 / thin)) ** 2))
-        line_strength = 0.92 * opening.cover * opening.presence * np.clip(0.35 * inset, 0, 1)
-        np.maximum(matte, line * line_strength.astype(np.float32)[at], out=matte)
+        line = np.exp(-(((gap.above - gap.below) * np.float32(0.5 / thin)) ** 2))
+        strength = 0.92 * opening.cover * opening.presence * np.clip(0.35 * inset, 0, 1)
+        np.maximum(matte, line * gap.over(strength), out=matte)
+    return np.asarray(matte)
 
-    wide = smoothstep(0.03, 0.15, opening.gap)
-    dark = tones.dark[0] * (1.25 - 0.45 * wide)
-    # A cleft of lip colour turns into a cavity as the lips part.
-    parting = np.clip((parted - 0.012) / 0.04, 0, 1)
-    floor = (16 + 0.64 * (tones.lip[0] - 16)) * (1 - parting) + dark * parting
-    colour = floor.astype(np.float32)[at]
-    show_tongue = 0.9 * smoothstep(0.04, 0.12, opening.gap)
-    tongue_matte = None
-    if show_tongue > 0:
-        lower = float(bottom[_TABLE // 2])
-        rise = 0.055 + 0.25 * max(opening.gap - 0.05, 0)
-        a = x / np.float32(0.19 - 0.05 * opening.rounding)
-        crest = np.float32(lower - rise) + np.float32(rise + 0.03) * a * a
-        tongue_matte = np.clip((y - crest) / 0.030, 0, 1)
-        tongue_matte *= np.float32(show_tongue)
-        crease = 1 - 0.14 * np.exp(-((x / 0.022) ** 2))
-        lit = np.clip(0.62 + (y - crest) * 3.2, 0, 1) * crease
-        colour += tongue_matte * (np.float32(tones.tongue[0]) * lit - colour)
-    shown = (0.55 + 0.45 * opening.teeth) * (1 - 0.75 * opening.rounding)
-    arch_x = np.maximum.accumulate(opening.arch[:, 0] + np.arange(len(opening.arch)) * 1e-6)
-    tooth_x = (np.interp(table, arch_x, opening.arch[:, 1]) - teeth.LEFT) * teeth.PER_UNIT - 0.5
-    tooth_y = np.interp(table, arch_x, opening.arch[:, 2]) + teeth.TOP
-    # Fine enough a table for x would be large: add the rest within one entry by its slope.
-    fine = (x - table.astype(np.float32)[at]) * np.gradient(tooth_x, table).astype(np.float32)[at]
-    maps = (
-        tooth_x.astype(np.float32)[at] + fine,
-        (y - tooth_y.astype(np.float32)[at]) * np.float32(teeth.PER_UNIT) - np.float32(0.5),
+
+def _tongue(opening: Opening, gap: _Gap) -> tuple[F32, F32] | None:
+    """Opacity and light of the tongue, which lies on the lower teeth and comes into sight as the mouth opens."""
+    show = 0.9 * smoothstep(0.04, 0.12, opening.gap)
+    if show <= 0:
+        return None
+    rise = 0.055 + 0.25 * max(opening.gap - 0.05, 0)
+    across = gap.x / np.float32(0.19 - 0.05 * opening.rounding)
+    depth = gap.y - (np.float32(gap.lowest - rise) + np.float32(rise + 0.03) * across * across)
+    opacity = np.clip(depth / 0.030, 0, 1) * np.float32(show)
+    crease = 1 - 0.14 * np.exp(-((gap.x / 0.022) ** 2))
+    return np.asarray(opacity, np.float32), np.asarray(np.clip(0.62 + depth * 3.2, 0, 1) * crease, np.float32)
+
+
+def _teeth(opening: Opening, gap: _Gap, picture: U8) -> tuple[F32, U8]:
+    """Opacity (h, w) and Y, U, V (h, w, 4) of the upper teeth, which stay with the skull while the lips move."""
+    arch = opening.arch
+    arch_x = np.maximum.accumulate(arch[:, 0] + np.arange(len(arch)) * 1e-6)
+    column = (np.interp(gap.table, arch_x, arch[:, 1]) - teeth.LEFT) * teeth.PER_UNIT - 0.5
+    row = np.interp(gap.table, arch_x, arch[:, 2]) + teeth.TOP
+    # The table is too coarse for where exactly a pixel lies: the rest goes by its slope.
+    fine = (gap.x - gap.over(gap.table)) * gap.over(np.gradient(column, gap.table))
+    seen = cv2.remap(
+        picture,
+        gap.over(column) + fine,
+        (gap.y - gap.over(row)) * np.float32(teeth.PER_UNIT) - np.float32(0.5),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
     )
-    tooth = cv2.remap(picture, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    tooth_matte = tooth[..., 3] * np.float32(1 / 255)
-    tooth_matte *= np.clip((parted - 0.014) / 0.02, 0, 1).astype(np.float32)[at]
-    lift = np.float32(0.55 + 0.45 * shown)
-    tooth_luma = 16 + (tooth[..., 0].astype(np.float32) - 16) * lift
-    colour += tooth_matte * (tooth_luma - colour)
-    # The lips shade what lies behind them, the upper one more.
-    shade = 1 - 0.42 * np.exp(below * np.float32(-1 / 0.016)) - 0.22 * np.exp(above * np.float32(-1 / 0.014))
-    # So do the cheeks, towards the corners.
-    side = np.clip(parted / 0.05, 0, 1) ** 0.7
-    shade *= (0.55 + 0.45 * side).astype(np.float32)[at]
+    opacity = seen[..., 3] * np.float32(1 / 255) * gap.over(np.clip((gap.parted - 0.014) / 0.02, 0, 1))
+    return opacity, np.asarray(seen, np.uint8)
+
+
+def _shade(gap: _Gap, parting: F32) -> F32:
+    """The lips' shadow on what lies behind them, the upper one's more, and the cheeks' towards the corners."""
+    shade = 1 - 0.42 * np.exp(gap.below * np.float32(-1 / 0.016)) - 0.22 * np.exp(gap.above * np.float32(-1 / 0.014))
+    shade *= gap.over(0.55 + 0.45 * np.clip(gap.parted / 0.05, 0, 1) ** 0.7)
     np.clip(shade, 0.25, 1, out=shade)
-    shade += (1 - shade) * (1 - parting).astype(np.float32)[at]  # a closed line is lip, in no shadow
-    colour = 16 + (colour - 16) * shade
+    return np.asarray(shade + (1 - shade) * gap.over(1 - parting))  # the line of closed lips lies in no shadow
 
-    view = luma[y0:y1, x0:x1]
-    old = view.astype(np.float32)
-    old += matte * (colour - old)
-    view[:] = old + 0.5
 
+def paint(opening: Opening, tones: Tones, picture: U8, luma: U8, u: U8, v: U8) -> None:
+    """Paint onto the patch's planes, in place. Coordinates of `opening` are pixels of the patch.
+
+    picture: the upper teeth, as teeth.drawn gives them.
+    """
+    scale = float(np.sqrt(abs(np.linalg.det(opening.plane))))
+    across = np.concatenate([opening.upper[:, 0], opening.lower[:, 0]])
+    left, right = float(across.min()), float(across.max())
+    box = _box(opening, scale, luma.shape[1], luma.shape[0]) if scale > 1e-3 else None
+    if box is None or right - left < 1e-3:
+        return
+    gap = _measure(opening, box, left, right)
+    matte = _matte(opening, gap, scale)
+
+    # A cleft of lip colour turns into a dark cavity as the lips part.
+    parting = np.clip((gap.parted - 0.012) / 0.04, 0, 1)
+    dark = tones.dark[0] * (1.25 - 0.45 * smoothstep(0.03, 0.15, opening.gap))
+    colour = gap.over((16 + 0.64 * (tones.lip[0] - 16)) * (1 - parting) + dark * parting)
+    tongue = _tongue(opening, gap)
+    if tongue is not None:
+        colour += tongue[0] * (np.float32(tones.tongue[0]) * tongue[1] - colour)
+    tooth_matte, tooth = _teeth(opening, gap, picture)
+    bared = (0.55 + 0.45 * opening.teeth) * (1 - 0.75 * opening.rounding)
+    lit = 16 + (tooth[..., 0].astype(np.float32) - 16) * np.float32(0.55 + 0.45 * bared)
+    colour += tooth_matte * (lit - colour)
+    colour = 16 + (colour - 16) * _shade(gap, parting)
+
+    x0, y0, x1, y1 = box
+    _mix(luma[y0:y1, x0:x1], matte, colour)
     size = ((x1 - x0) // 2, (y1 - y0) // 2)
-    area = cv2.INTER_AREA
-    small = cv2.resize(matte, size, interpolation=area)
-    small_tooth = cv2.resize(tooth_matte, size, interpolation=area)
-    small_colour = cv2.resize(tooth[..., 1:3], size, interpolation=area).astype(np.float32)
-    small_tongue = cv2.resize(tongue_matte, size, interpolation=area) if tongue_matte is not None else None
-    small_closed = cv2.resize((1 - parting).astype(np.float32)[at], size, interpolation=area)
+
+    def half(plane: NDArray[Any]) -> F32:
+        return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
+
+    matte, tooth_matte, closed, hue = half(matte), half(tooth_matte), half(gap.over(1 - parting)), half(tooth[..., 1:3])
+    tongue_matte = None if tongue is None else half(tongue[0])
     for k, plane in enumerate((u, v)):
-        chroma = tones.dark[1 + k] + small_closed * np.float32(tones.lip[1 + k] - tones.dark[1 + k])
-        if small_tongue is not None:
-            chroma += small_tongue * (np.float32(tones.tongue[1 + k]) - chroma)
-        chroma += small_tooth * (small_colour[..., k] - chroma)
-        part = plane[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2]
-        old = part.astype(np.float32)
-        old += small * (chroma - old)
-        part[:] = old + 0.5
+        chroma = tones.dark[1 + k] + closed * np.float32(tones.lip[1 + k] - tones.dark[1 + k])
+        if tongue_matte is not None:
+            chroma += tongue_matte * (np.float32(tones.tongue[1 + k]) - chroma)
+        chroma += tooth_matte * (hue[..., k] - chroma)
+        _mix(plane[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2], matte, chroma)
+
+
+def _mix(plane: U8, matte: F32, colour: F32) -> None:
+    """Lay a colour over a part of a plane, in place."""
+    old = plane.astype(np.float32)
+    old += matte * (colour - old)
+    plane[:] = old + 0.5
