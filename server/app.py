@@ -49,7 +49,7 @@ def build_app(
     """
     started = time.monotonic()
     app = web.Application(
-        middlewares=[request_log, problem_middleware(avatars_api.from_avatar), browser_guard(settings.server)],
+        middlewares=[request_log, problem_middleware, browser_guard(settings.server)],
         client_max_size=1 << 20,
     )
     why = "given"

@@ -16,32 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from avatars.errors import AvatarError
 from avatars.imports import import_path
 from avatars.record import AvatarRecord, BuildRequest, check_id
-from server.bodies import PartSource, disk_full, next_part, read_json, stream_to_file, text_field, truth
+from server.bodies import PartSource, disk_full, next_part, read_form, read_json, stream_to_file, text_field, truth
 from server.keys import BUILDER, SETTINGS, STOPPING, STORE
-from server.problems import ProblemError
+from server.problems import ProblemError, from_avatar
 from server.security import require_manager
 
 HEARTBEAT_SECONDS = 10.0
 _MAX_PARTS = 20
 _SPARE_BYTES = 100 << 20  # left on the disk by an upload
-
-_STATUS = {
-    "not_found": 404,
-    "exists": 409,
-    "not_ready": 409,
-    "in_use": 409,
-    "cancelled": 409,
-    "forbidden_path": 403,
-    "too_large": 413,
-    "busy": 503,
-    "models_missing": 503,
-    "no_segmentation": 503,
-    "interrupted": 503,
-    "disk_full": 507,
-    "engine_failed": 500,
-    "damaged": 500,
-    "internal": 500,
-}
 
 
 class Import(BaseModel):
@@ -63,15 +45,6 @@ class Upload(BaseModel):
     apply_blur: bool = False
     tutor_id: Annotated[str, Field(max_length=200)] = ""
     consent: bool | None = None
-
-
-def from_avatar(error: Exception) -> ProblemError | None:
-    """An AvatarError as a problem; what is wrong with a video is 422."""
-    if not isinstance(error, AvatarError):
-        return None
-    status = _STATUS.get(error.code, 422)
-    headers = {"Retry-After": "60"} if status == 503 else None
-    return ProblemError(status, error.code, str(error), headers=headers)
 
 
 def add_routes(app: web.Application) -> None:
@@ -144,10 +117,7 @@ async def upload(request: web.Request) -> web.Response:
 
 
 async def _read_form(request: web.Request, target: Path, limit: int) -> Upload:
-    try:
-        reader = await request.multipart()
-    except (ValueError, AssertionError) as error:
-        raise ProblemError(400, "bad_multipart", f"The form is broken: {error}.") from error
+    reader = await read_form(request)
     fields: dict[str, Any] = {}
     got_file = False
     for _ in range(_MAX_PARTS):
@@ -206,7 +176,6 @@ async def _submit(request: web.Request, order: BuildRequest) -> web.Response:
                 record = await builder.wait(record.id)
         if record.state == "failed" and record.error is not None:
             problem = from_avatar(AvatarError(record.error.code, record.error.message))
-            assert problem is not None
             problem.extra.update(avatar_id=record.id, state="failed", quality=described(record)["quality"])
             raise problem
         if record.state == "ready":

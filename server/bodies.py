@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel
 from pydantic_core import from_json
 
@@ -19,6 +20,7 @@ JSON_LIMIT = 1 << 20  # bytes
 FIELD_LIMIT = 4096  # bytes of one text field of a form
 READ_SECONDS = 30.0  # a body, or the next piece of a stream, has to come within this
 _BLOCK = 1 << 20
+_BROKEN = (ValueError, AssertionError, HttpProcessingError)  # what aiohttp raises on a form that is none
 
 
 class ByteSource(Protocol):
@@ -114,6 +116,14 @@ async def stream_to_file(source: ByteSource, path: Path, limit: int, announced: 
     return written
 
 
+async def read_form(request: web.Request) -> MultipartReader:
+    """The parts of a form's body. 400 bad_multipart."""
+    try:
+        return await request.multipart()
+    except _BROKEN as error:
+        raise _broken() from error
+
+
 async def text_field(part: BodyPartReader) -> str:
     """A short text field of a form. 413 too_large, 400 bad_request when it is not UTF-8."""
     body = await read_limited(PartSource(part), FIELD_LIMIT)
@@ -130,8 +140,8 @@ async def next_part(reader: MultipartReader) -> BodyPartReader | None:
             part = await reader.next()
     except TimeoutError as error:
         raise _timeout() from error
-    except ValueError as error:
-        raise ProblemError(400, "bad_multipart", f"The form is broken: {error}.") from error
+    except _BROKEN as error:
+        raise _broken() from error
     if part is None or isinstance(part, BodyPartReader):
         return part
     raise ProblemError(400, "bad_multipart", "A form inside a form is not accepted.")
@@ -163,8 +173,12 @@ async def _next(source: ByteSource) -> bytes:
             return await source.next()
     except TimeoutError as error:
         raise _timeout() from error
-    except ValueError as error:
-        raise ProblemError(400, "bad_multipart", f"The form is broken: {error}.") from error
+    except _BROKEN as error:
+        raise _broken() from error
+
+
+def _broken() -> ProblemError:
+    return ProblemError(400, "bad_multipart", "The form is broken: its parts cannot be told apart.")
 
 
 def _timeout() -> ProblemError:

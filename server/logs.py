@@ -16,7 +16,7 @@ from server.settings import ServerSettings
 
 log = structlog.get_logger(__name__)
 
-_QUIET = frozenset({"/health", "/static"})
+_QUIET = frozenset({"/health", "/static/{path}"})
 
 
 def configure(settings: ServerSettings) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -110,7 +109,7 @@ def parse(data: str) -> Incoming:
 
 def outgoing(event: Event) -> dict[str, Any]:
     """A session's event as a message."""
-    return {"type": event.type, **asdict(event)}
+    return event.as_message()
 
 
 def error_message(code: str, message: str, request_id: str | None = None, **extra: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from typing import Any
 
@@ -26,6 +25,7 @@ class Outbox:
         self._transport = transport
         self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(CAPACITY)
         self._overflow = asyncio.Event()
+        self._closed = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name="outbox")
 
     def put(self, message: dict[str, Any]) -> None:
@@ -36,19 +36,20 @@ class Outbox:
 
     async def close(self) -> None:
         """Stop sending; what is still queued is dropped."""
-        self._task.cancel()
+        self._closed.set()
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         sending = asyncio.create_task(self._send_all(), name="outbox-send")
         overflow = asyncio.create_task(self._overflow.wait(), name="outbox-overflow")
+        closed = asyncio.create_task(self._closed.wait(), name="outbox-closed")
         try:
-            await asyncio.wait((sending, overflow), return_when=asyncio.FIRST_COMPLETED)
-            slow = overflow.done() or isinstance(sending.exception(), TimeoutError)
+            await asyncio.wait((sending, overflow, closed), return_when=asyncio.FIRST_COMPLETED)
+            slow = overflow.done() or (sending.done() and isinstance(sending.exception(), TimeoutError))
         finally:
-            sending.cancel()
-            overflow.cancel()
-            await asyncio.gather(sending, overflow, return_exceptions=True)
+            for task in (sending, overflow, closed):
+                task.cancel()
+            await asyncio.gather(sending, overflow, closed, return_exceptions=True)
         if slow:
             log.warning("websocket_slow_client")
             await shut(self._socket, self._transport, SLOW_CLIENT, "this client reads too slowly")
@@ -65,9 +66,17 @@ class Outbox:
 
 async def shut(socket: web.WebSocketResponse, transport: asyncio.Transport | None, code: int, reason: str) -> None:
     """Close a WebSocket within CLOSE_SECONDS, by cutting the connection if the other side does not take part."""
-    with contextlib.suppress(TimeoutError, ConnectionResetError, RuntimeError):
+    task = asyncio.current_task()
+    assert task is not None
+    try:
         async with asyncio.timeout(CLOSE_SECONDS):
-            await socket.close(code=code, message=reason.encode())
+            await socket.close(code=code, message=reason.encode(), drain=False)
             return
+    except (TimeoutError, ConnectionError, RuntimeError):
+        log.debug("websocket_cut")
+    except asyncio.CancelledError:
+        # aiohttp's writers wait on one shared future: one that is cancelled leaves the others a cancelled future.
+        if task.cancelling():
+            raise
     if transport is not None:
         transport.abort()

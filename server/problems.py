@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 from pydantic import ValidationError
 
+from avatars.errors import AvatarError
 from pipeline.voices.voice import VoiceError
 
 log = structlog.get_logger(__name__)
@@ -123,51 +124,68 @@ _VOICE_STATUS = {
     "disk_full": 507,
 }
 
-Translator = Callable[[Exception], "ProblemError | None"]
-"""Gives the problem for an exception of a domain (avatars, …), or None when it is not one of its own."""
+_AVATAR_STATUS = {
+    "not_found": 404,
+    "exists": 409,
+    "not_ready": 409,
+    "in_use": 409,
+    "cancelled": 409,
+    "forbidden_path": 403,
+    "too_large": 413,
+    "busy": 503,
+    "models_missing": 503,
+    "no_segmentation": 503,
+    "interrupted": 503,
+    "disk_full": 507,
+    "engine_failed": 500,
+    "damaged": 500,
+    "internal": 500,
+}
 
 
-def from_voice(error: Exception) -> ProblemError | None:
-    """A voice's or a recording's failure; an online voice that does not answer is 502."""
-    if not isinstance(error, VoiceError):
-        return None
-    status = _VOICE_STATUS.get(error.code, 502)
-    return ProblemError(status, error.code, str(error))
+def as_problem(error: Exception) -> ProblemError | None:
+    """The problem that an exception of ours means to a client; None: it was not expected."""
+    if isinstance(error, ProblemError):
+        return error
+    if isinstance(error, ValidationError):
+        return invalid(error)
+    if isinstance(error, AvatarError):
+        return from_avatar(error)
+    if isinstance(error, VoiceError):
+        # an online voice that does not answer is 502
+        return ProblemError(_VOICE_STATUS.get(error.code, 502), error.code, str(error))
+    return None
 
 
-def problem_middleware(*translators: Translator) -> Any:
-    """The outermost middleware. An unexpected exception is a 500 with an id that leads to its traceback in the log."""
-    known = (*translators, from_voice)
+def from_avatar(error: AvatarError) -> ProblemError:
+    """What is wrong with a video or a picture is 422."""
+    status = _AVATAR_STATUS.get(error.code, 422)
+    return ProblemError(status, error.code, str(error), headers={"Retry-After": "60"} if status == 503 else None)
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except ProblemError as error:
-            return error.response()
-        except web.HTTPException as error:
-            if error.status < 400:
-                raise
-            return from_http(error).response()
-        except ValidationError as error:
-            return invalid(error).response()
-        except ConnectionResetError:
-            raise  # the client has gone: nobody is there to answer
-        except Exception as error:
-            for translate in known:
-                problem = translate(error)
-                if problem is not None:
-                    return problem.response()
-            incident = uuid.uuid4().hex[:12]
-            log.exception("request_failed", incident=incident, method=request.method, route=route_of(request))
-            return ProblemError(
-                500,
-                "internal_error",
-                f"The server met an error it did not expect. Its log has the details under {incident}.",
-                incident=incident,
-            ).response()
 
-    return middleware
+@web.middleware
+async def problem_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every failure as a problem. An unexpected one is a 500 with an id that leads to its traceback in the log."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return from_http(error).response()
+    except ConnectionResetError:
+        raise  # the client has gone: nobody is there to answer
+    except Exception as error:
+        problem = as_problem(error)
+        if problem is not None:
+            return problem.response()
+        incident = uuid.uuid4().hex[:12]
+        log.exception("request_failed", incident=incident, method=request.method, route=route_of(request))
+        return ProblemError(
+            500,
+            "internal_error",
+            f"The server met an error it did not expect. Its log has the details under {incident}.",
+            incident=incident,
+        ).response()
 
 
 def route_of(request: web.Request) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from server.bodies import BodySource, PartSource, next_part, stream_to_file, text_field
+from server.bodies import BodySource, PartSource, next_part, read_form, stream_to_file, text_field
 from server.keys import SESSIONS, SETTINGS, VOICES
 from server.problems import ProblemError
 from server.sessions import Session
@@ -96,7 +96,7 @@ async def play_base64(app: web.Application, session: Session, data: str, text: s
 
 
 async def _read_form(request: web.Request, target: Path, limit: int) -> str:
-    reader = await request.multipart()
+    reader = await read_form(request)
     text, got_file = "", False
     for _ in range(10):
         part = await next_part(reader)

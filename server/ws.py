@@ -25,7 +25,7 @@ from server.messages import (
     parse,
 )
 from server.outbox import Outbox, shut
-from server.problems import ProblemError
+from server.problems import ProblemError, as_problem
 from server.rtc.joining import join, refusal
 from server.rtc.offer import BadOffer
 from server.rtc.registry import Entry
@@ -85,9 +85,12 @@ class _Conversation:
                     elif message.type is WSMsgType.BINARY:
                         self._put(error_message("invalid_message", "Messages are JSON text, not binary."))
         finally:
-            await outbox.close()
-            await self._drop_viewer()
-            log.info("websocket_closed", session=self._session.id, close_code=self._socket.close_code)
+            try:
+                await self._drop_viewer()
+                await outbox.close()
+                await shut(self._socket, transport, WSCloseCode.OK, "")
+            finally:
+                log.info("websocket_closed", session=self._session.id, close_code=self._socket.close_code)
         return self._socket
 
     async def _handle(self, data: str) -> None:
@@ -98,11 +101,12 @@ class _Conversation:
             await self._act(message)
         except MessageError as error:
             self._put(error_message(error.code, str(error), error.request_id))
-        except ProblemError as error:
-            self._put(error_message(error.code, error.detail, request_id, status=error.status, **error.extra))
-        except Exception:
-            log.exception("websocket_message_failed", session=self._session.id)
-            self._put(error_message("internal_error", "The server met an error it did not expect.", request_id))
+        except Exception as error:
+            problem = as_problem(error)
+            if problem is None:
+                log.exception("websocket_message_failed", session=self._session.id)
+                problem = ProblemError(500, "internal_error", "The server met an error it did not expect.")
+            self._put(error_message(problem.code, problem.detail, request_id, status=problem.status, **problem.extra))
 
     async def _act(self, message: Incoming) -> None:
         match message:
