@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import av
 
@@ -20,4 +21,18 @@ def webm(frames: int = 25) -> bytes:
             frame = av.VideoFrame.from_ndarray(draw(number / 12, 0.0), "bgr24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def beginning(path: Path, seconds: float) -> bytes:
+    """The first seconds of a video file, without its sound; not encoded again."""
+    buffer = io.BytesIO()
+    with av.open(str(path)) as source, av.open(buffer, "w", format="mp4") as container:
+        wanted = source.streams.video[0]
+        stream = container.add_stream_from_template(wanted)
+        for packet in source.demux(wanted):
+            if packet.dts is None or float(packet.dts * packet.time_base) > seconds:
+                break
+            packet.stream = stream
+            container.mux(packet)
     return buffer.getvalue()

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from avatars.errors import AvatarError
 from avatars.models import ModelsMissing, find
 from server.app import build_app
-from server.keys import BUILDER, SESSIONS, STORE
-from server.sample import SAMPLE_ID, sample_order
+from server.keys import SESSIONS, STORE
+from server.sample import PICTURE
 from server.settings import Settings
+from tests.pages.clips import beginning
 from tests.pages.conftest import OpenPage
 from tests.pages.waiting import grows, stats, until
 
@@ -27,48 +28,68 @@ SHARED = Path(os.environ.get("LECTERN_SHARED") or Path(__file__).resolve().paren
 CLIP = SHARED / "media" / "idle-woman-1280x720-30fps.mp4"
 
 
-class Real:
-    """The server as `make run` starts it, on any free port, with the sample tutor prepared."""
-
-    def __init__(self, app: web.Application, url: str) -> None:
-        self.app = app
-        self.url = url
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def real(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Real]:
+async def real(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[web.Application, str]]:
+    """The server as `make run` starts it, without the sample tutor; and its address."""
     try:
         find()
     except ModelsMissing as error:
         if os.environ.get("CI") == "true":
             raise
         pytest.skip(f"{error}")
-    root = tmp_path_factory.mktemp("real")
-    settings = Settings(avatars={"dir": root / "avatars", "import_dirs": ()})  # type: ignore[arg-type]
-    app = build_app(settings)
+    folder = tmp_path_factory.mktemp("real") / "avatars"
+    app = build_app(Settings(avatars={"dir": folder, "import_dirs": ()}))  # type: ignore[arg-type]
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        order = sample_order(app[STORE], root)
-        assert order is not None
-        await app[BUILDER].submit(order)
-        async with asyncio.timeout(60):
-            record = await app[BUILDER].wait(SAMPLE_ID)
-        assert record.state == "ready", record.error
-        yield Real(app, f"http://127.0.0.1:{runner.addresses[0][1]}")
+        yield app, f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
 
-async def test_a_student_hears_and_sees_what_was_typed(real: Real, open_page: OpenPage) -> None:
-    page = await open_page(f"{real.url}/?tutor={SAMPLE_ID}")
+def clip() -> dict[str, Any]:
+    """Five seconds of a real person where the shared clips are; the drawn sample portrait elsewhere."""
+    if CLIP.is_file():
+        return {"name": "rivera.mp4", "mimeType": "video/mp4", "buffer": beginning(CLIP, 5.2)}
+    return {"name": "rivera.jpg", "mimeType": "image/jpeg", "buffer": PICTURE.read_bytes()}
+
+
+async def test_from_a_clip_to_a_talk_and_away_again(real: tuple[web.Application, str], open_page: OpenPage) -> None:
+    app, url = real
+    teacher = await open_page(f"{url}/teacher")
+    await teacher.set_input_files("#file", clip())
+    await expect(teacher.locator("#chosen-video, #chosen-image").locator("visible=true")).to_have_count(1)
+    await teacher.fill("#name", "Ms Rivera")
+    await teacher.check("#consent")
+    await teacher.click("#create")
+    await expect(teacher.locator("#work-title")).to_have_text("Ms Rivera is ready", timeout=90_000)
+    await expect(teacher.locator("#check-list .error")).to_have_count(0)
+    await expect(teacher.locator('.item[data-id="ms-rivera"] .badge')).to_have_text("Ready")
+    await teacher.fill("#sentence", "Hello, dear class.")
+    await teacher.click("#say")
+    await expect(teacher.locator("#captions")).to_contain_text("Hello", timeout=20_000)
+    await expect(teacher.locator("#stage.playing")).to_be_visible()
+
+    await student_talks(await open_page(f"{url}/?tutor=ms-rivera"))
+    await until(lambda: len(app[SESSIONS].all()) == 1)  # the teacher's preview alone is left
+
+    await teacher.get_by_label("Delete Ms Rivera").click()
+    await teacher.click("#confirm [value=yes]")
+    await expect(teacher.locator('.item[data-id="ms-rivera"]')).to_have_count(0)
+    await until(lambda: not app[SESSIONS].all())
+    with pytest.raises(AvatarError, match="no avatar"):
+        app[STORE].get("ms-rivera")
+
+
+async def student_talks(page: Page) -> None:
+    """Start, hear and read a sentence, interrupt it, leave."""
+    await expect(page.locator("#start-words")).to_have_text("Start with Ms Rivera")
     await page.click("#start")
     await expect(page.locator("#status-words")).to_have_text("Live", timeout=20_000)
     await grows(page, "frames", 20)
     await grows(page, "currentTime", 0.5)
     quiet = (await stats(page))["audioEnergy"]
-
     await page.fill("#text", "Good morning. The sky is blue because the air scatters blue light more than red light.")
     await page.press("#text", "Enter")
     await expect(page.locator("#captions")).to_contain_text("morning", timeout=15_000)
@@ -80,32 +101,4 @@ async def test_a_student_hears_and_sees_what_was_typed(real: Real, open_page: Op
     assert said.startswith("Good morning.")
     assert "red light" not in said
     await grows(page, "frames", 10)  # the face goes on without words
-
     await page.goto("about:blank")
-    await until(lambda: not real.app[SESSIONS].all())
-
-
-@pytest.mark.shared
-async def test_a_teachers_clip_becomes_a_tutor(real: Real, open_page: OpenPage) -> None:
-    if not CLIP.is_file():
-        pytest.skip(f"the clip is not here: {CLIP}")
-    page = await open_page(f"{real.url}/teacher")
-    await page.set_input_files("#file", CLIP)
-    await expect(page.locator("#chosen-video")).to_be_visible()
-    await page.fill("#name", "Ms Rivera")
-    await page.check("#consent")
-    await page.click("#create")
-    await expect(page.locator("#work-title")).to_have_text("Ms Rivera is ready", timeout=90_000)
-    await expect(page.locator("#check-list .error")).to_have_count(0)
-    await expect(page.locator('.item[data-id="ms-rivera"] .badge')).to_have_text("Ready")
-
-    await page.fill("#sentence", "Hello, dear class.")
-    await page.click("#say")
-    await expect(page.locator("#captions")).to_contain_text("Hello", timeout=20_000)
-    await expect(page.locator("#stage.playing")).to_be_visible()
-
-    await page.get_by_label("Delete Ms Rivera").click()
-    await page.click("#confirm [value=yes]")
-    await expect(page.locator('.item[data-id="ms-rivera"]')).to_have_count(0)
-    with pytest.raises(AvatarError, match="no avatar"):
-        real.app[STORE].get("ms-rivera")
