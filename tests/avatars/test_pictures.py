@@ -11,7 +11,7 @@ import pytest
 from avatars.landmarks import FaceTracker
 from avatars.matte import Matting, blur_background, blurred
 from avatars.models import FaceModels
-from avatars.normalise import Bounds
+from avatars.normalise import Bounds, Source
 from avatars.sniff import sniff
 from avatars.stills import _closing, animate, i420, load
 from tests.avatars.conftest import drift
@@ -113,3 +113,27 @@ def test_every_frame_is_blurred_once_and_in_order(portrait: np.ndarray, matting:
     face = np.s_[120:250, 270:370]
     for before, (_, after) in zip(frames, out, strict=True):
         assert np.abs(before[face].astype(int) - after[face]).mean() < 3
+
+
+@pytest.mark.shared
+def test_plants_beside_a_person_are_background(media: Path, face_models: FaceModels) -> None:
+    assert face_models.segmentation is not None
+    matting = Matting(face_models.segmentation)
+    path = media / "idle-woman-1280x720-30fps.mp4"
+    with Source(path, sniff(path), Bounds(max_seconds=6)) as source:
+        mattes = [matting(frame) for n, (_, frame) in enumerate(source.frames()) if n % 24 == 0]
+    for matte in mattes:
+        assert matte.shape == (256, 455)
+        assert matte[100:, 340:].mean() < 0.15  # on the right, where plants come into view
+        assert matte[60:200, 240:300].mean() > 0.8  # the person
+
+
+def test_a_person_who_fills_the_width_is_not_cut(portrait: np.ndarray, face_models: FaceModels) -> None:
+    assert face_models.segmentation is not None
+    matting = Matting(face_models.segmentation)
+    close = cv2.resize(portrait[80:300, 120:510], (640, 360), interpolation=cv2.INTER_CUBIC)
+    matte = matting(i420(close))
+    bottom = np.flatnonzero(matte[-20:].mean(0) > 0.5)
+    whole = np.flatnonzero(matting._run(i420(close), 0, 640)[-20:].mean(0) > 0.5) * matte.shape[1] / 256
+    assert abs(bottom.min() - whole.min()) < 20
+    assert abs(bottom.max() - whole.max()) < 20
