@@ -10,6 +10,7 @@ import threading
 import uuid
 import zipfile
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -61,7 +62,7 @@ class AvatarStore:
         self._cache_bytes = cache_bytes
         self._lock = threading.RLock()
         self._opening: dict[str, threading.Lock] = {}
-        self._open: dict[str, Avatar] = {}
+        self._open: dict[str, tuple[datetime, Avatar]] = {}
         self._leases: dict[str, int] = {}
         self._live: dict[str, AvatarRecord] = {}
         for folder in (self.root, self.uploads, self.building, self.root / TRASH):
@@ -138,15 +139,17 @@ class AvatarStore:
             one_at_a_time = self._opening.setdefault(avatar_id, threading.Lock())
         try:
             with one_at_a_time:
-                avatar = self._open.get(avatar_id)
-                if avatar is None:
+                # Another process may have deleted it and made it anew since.
+                made, avatar = self._open.get(avatar_id, (None, None))
+                if avatar is None or made != record.created_at:
                     avatar = open_folder(self.folder(avatar_id), record)
                     with self._lock:
-                        self._open[avatar_id] = avatar
+                        self._open[avatar_id] = (record.created_at, avatar)
                 with contextlib.suppress(FileNotFoundError):
                     os.utime(avatar.path / master.CACHE)  # last use: what the limit of the cache goes by
         except BaseException:
             self._release(avatar_id)
+            self.get(avatar_id)  # deleted in the meantime: say that instead
             raise
         self.trim()
         return Lease(self, avatar)

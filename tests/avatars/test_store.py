@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from avatars import master
 from avatars.errors import MESSAGES, AvatarError
 from avatars.imports import import_path, take
 from avatars.record import check_id
-from avatars.store import AvatarStore
+from avatars.store import AvatarStore, read_record, write_record
 from tests.avatars.conftest import put
 
 
@@ -218,3 +220,29 @@ def test_a_full_disk_while_copying_leaves_nothing(inbox: Path, tmp_path: Path, m
     monkeypatch.setattr("avatars.imports.shutil.copyfileobj", full)
     assert code_of(take, inbox / "clip.mp4", tmp_path / "taken", move=False, max_bytes=100) == "disk_full"
     assert not (tmp_path / "taken").exists()
+
+
+def test_an_avatar_that_was_made_anew_elsewhere_is_opened_anew(store: AvatarStore, built: Path) -> None:
+    put(store, built, "ada")
+    old = store.open("ada")
+    elsewhere = AvatarStore(store.root, cache_bytes=1 << 30)
+    elsewhere.delete("ada")
+    put(store, built, "ada")
+    again = read_record(store.folder("ada"))
+    assert again is not None
+    write_record(store.folder("ada"), again.model_copy(update={"created_at": datetime.now(UTC)}))
+    assert store.open("ada") is not old
+
+
+def test_an_avatar_deleted_while_it_is_opened_is_not_found(
+    store: AvatarStore, built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, built, "ada")
+
+    def vanish(folder: Path, record: object) -> None:
+        shutil.rmtree(folder)
+        raise AvatarError("damaged")
+
+    monkeypatch.setattr("avatars.store.open_folder", vanish)
+    assert code_of(store.open, "ada") == "not_found"
+    assert store.leases("ada") == 0
