@@ -83,7 +83,7 @@ def build_app(
 
     avatars_api.add_routes(app)
     sessions_api.add_routes(app)
-    add_whep_routes(app, sessions, app[PEERS])
+    add_whep_routes(app, sessions, app[PEERS], "/v1/sessions/{session_id}/whep")
     ws.add_routes(app)
     pages.add_routes(app, STATIC)
 

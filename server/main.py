@@ -44,15 +44,44 @@ async def _run(settings: Settings, listening: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    runner = web.AppRunner(build_app(settings), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    app = build_app(settings)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    sample: asyncio.Task[None] | None = None
     try:
         await runner.setup()
         await web.SockSite(runner, listening, backlog=256).start()
         _announce(settings, listening)
+        sample = asyncio.create_task(_make_sample(app, settings), name="sample")
         await stop.wait()
         log.info("stopping")
     finally:
+        if sample is not None:
+            sample.cancel()
+            await asyncio.gather(sample, return_exceptions=True)
         await runner.cleanup()
+
+
+async def _make_sample(app: web.Application, settings: Settings) -> None:
+    """On the first start, with no avatar there, the sample tutor is prepared while the server already serves."""
+    from avatars.errors import AvatarError
+    from server.keys import BUILDER, STORE
+    from server.sample import sample_made, sample_order
+
+    store, builder, folder = app[STORE], app[BUILDER], settings.avatars.dir
+    try:
+        order = sample_order(store, folder)
+        others = await asyncio.to_thread(store.list)
+        if order is None or others:
+            return
+        print("  The sample tutor is being prepared; it takes some seconds.", flush=True)
+        await builder.submit(order)
+        await asyncio.to_thread(sample_made, folder)
+        record = await builder.wait(order.avatar_id)
+        log.info("sample_tutor", state=record.state, error=record.error.code if record.error else None)
+    except AvatarError as error:
+        log.warning("sample_tutor_missing", code=error.code, why=str(error))
+    except Exception:
+        log.exception("sample_tutor_failed")
 
 
 def _listen(host: str, port: int) -> socket.socket:
