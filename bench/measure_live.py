@@ -12,7 +12,6 @@ import numpy as np
 from bench.browser import Browser
 from bench.figures import Figure, spread
 from bench.serving import Server
-from bench.speech import minutes
 
 STARTS = 9
 
@@ -35,7 +34,7 @@ def one_session(server: Server, browser: Browser, avatar_id: str, seconds: float
     browser.join(session, "one")
     time.sleep(3)
     idle = server.cores(min(20.0, seconds))
-    server.say(session, minutes(4))
+    server.talk(session, 4)
     time.sleep(2)
     browser.frames("one")
     before = browser.stats("one")["video"]
@@ -67,7 +66,7 @@ def four_sessions(server: Server, browser: Browser, avatar_id: str, seconds: flo
     sessions = [server.session(avatar_id) for _ in range(4)]
     for index, session in enumerate(sessions):
         browser.join(session, f"four{index}")
-        server.say(session, minutes(3))
+        server.talk(session, 3)
     time.sleep(3)
     before = [browser.stats(f"four{i}")["video"] for i in range(4)]
     cores = server.cores(seconds)
@@ -94,7 +93,7 @@ def second_session_memory(server: Server, browser: Browser, avatar_id: str) -> F
         session = server.session(avatar_id)
         sessions.append(session)
         browser.join(session, f"memory{index}")
-        server.say(session, minutes(0.5))
+        server.talk(session, 0.5)
         time.sleep(8)
         used.append(server.memory())
     for index, session in enumerate(sessions):
@@ -113,7 +112,7 @@ def stall(server: Server, browser: Browser, avatar_id: str) -> Figure:
     """
     session = server.session(avatar_id)
     browser.join(session, "stall")
-    server.say(session, minutes(1.5))
+    server.talk(session, 1.5)
     time.sleep(8)
     calm = np.array([(f[0], f[1]) for f in browser.frames("stall")])
     os.kill(server.process.pid, signal.SIGSTOP)

@@ -15,7 +15,6 @@ from avatars.models import find
 from bench.browser import Browser
 from bench.figures import Figure
 from bench.serving import ROOT, WORK, Server
-from bench.speech import minutes
 
 FPS = 50  # the grid on which both are compared
 SECONDS = 24.0
@@ -25,7 +24,7 @@ def in_browser(server: Server, browser: Browser, avatar_id: str) -> list[Figure]
     """Record a speaking session in Chromium and measure the offset and the correlation."""
     session = server.session(avatar_id)
     browser.join(session, "sync")
-    server.say(session, minutes(1.5))
+    server.talk(session, 1.5)
     data = base64.b64decode(browser.record("sync", SECONDS))
     browser.leave("sync")
     server.call("DELETE", f"/v1/sessions/{session.id}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -19,6 +20,8 @@ from typing import Any
 from urllib.parse import urljoin
 
 import psutil
+
+from bench.speech import LONG, LONG_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "bench"
@@ -74,6 +77,11 @@ class Server:
 
     def say(self, session: Session, text: str) -> str:
         return str(self.call("POST", f"/v1/sessions/{session.id}/say", {"text": text})["utterance_id"])
+
+    def talk(self, session: Session, minutes: float) -> None:
+        """Have it speak for at least that long, in utterances that follow each other."""
+        for _ in range(max(1, math.ceil(minutes * 60 / LONG_SECONDS))):
+            self.say(session, LONG)
 
     def processes(self) -> list[psutil.Process]:
         own = psutil.Process(self.process.pid)

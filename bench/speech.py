@@ -19,6 +19,4 @@ LONG = (
 )
 
 
-def minutes(count: float) -> str:
-    """Text that takes at least that many minutes to say (LONG takes about 35 s)."""
-    return LONG * max(1, round(count * 60 / 30))
+LONG_SECONDS = 35  # what LONG takes to say with the built-in voice, about
