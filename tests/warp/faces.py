@@ -88,12 +88,20 @@ def avatar(
     centre: tuple[float, float] | None = None,
     roll: float = 0.0,
     yaw: float = 0.0,
+    drawn: list[float] | None = None,
 ) -> Avatar:
-    """A clip of one frame a gap. scale: pixels of E; centre: of the eyes' middle, pixels."""
+    """A clip of one frame a gap. scale: pixels of E; centre: of the eyes' middle, pixels.
+
+    drawn: gaps that the pictures show, where the mesh is not exact.
+    """
     width, height = size
     place = np.array([*(centre or ((width - 1) / 2, 0.3 * height)), 0.0])
-    landmarks = np.stack([scale * mesh(gap) @ turn(roll, yaw).T + place for gap in gaps]).astype(np.float32)
-    frames = np.stack([paint(lm.astype(np.float64), width, height) for lm in landmarks])
+
+    def meshes(of: list[float]) -> F64:
+        return np.stack([scale * mesh(gap) @ turn(roll, yaw).T + place for gap in of])
+
+    landmarks = meshes(gaps).astype(np.float32)
+    frames = np.stack([paint(lm, width, height) for lm in meshes(drawn or gaps)])
     frames.setflags(write=False)
     faces = tracking.faces(landmarks, width, height)
     return Avatar("drawn", folder, width, height, frames, faces, still=len(gaps) == 1)

@@ -176,6 +176,14 @@ def test_a_talking_clip_is_overruled(tmp_path: Path) -> None:
     assert count[1] < 0.1 * count[0]
 
 
+def test_lips_are_found_where_the_mesh_misses_them(tmp_path: Path) -> None:
+    rest = [0.01] * 12
+    face = renderer(faces.avatar(tmp_path, rest + [0.07] * 9 + rest, drawn=rest + [0.13] * 9 + rest))
+    own, closed = face.avatar.frames[16], finished(face, 16, CLOSED)
+    count = [int((planes(f, 256, 320)[0] < 60).sum()) for f in (own, closed)]
+    assert count[1] < 0.08 * count[0]
+
+
 def test_threads_share_a_face(tmp_path: Path) -> None:
     face = renderer(faces.avatar(tmp_path, [0.01, 0.12, 0.01, 0.01]))
     work = [(k % 4, SHAPES[k % len(SHAPES)], 0.5 + 0.5 * (k % 2)) for k in range(60)]
