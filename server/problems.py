@@ -13,6 +13,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from avatars.errors import AvatarError
+from pipeline.session import SessionClosed
 from pipeline.voices.voice import VoiceError
 
 log = structlog.get_logger(__name__)
@@ -154,6 +155,8 @@ def as_problem(error: Exception) -> ProblemError | None:
     if isinstance(error, VoiceError):
         # an online voice that does not answer is 502
         return ProblemError(_VOICE_STATUS.get(error.code, 502), error.code, str(error))
+    if isinstance(error, SessionClosed):
+        return ProblemError(409, "session_stopped", "This session's picture and sound have stopped. Start a new one.")
     return None
 
 

@@ -13,7 +13,6 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -22,6 +21,7 @@ from pydantic_settings import (
 from pipeline.media import VideoSettings
 
 ROOT = Path(__file__).resolve().parents[1]
+_PREFIX = "LECTERN_"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[float, Field(gt=0)]
@@ -135,7 +135,7 @@ class Settings(BaseSettings):
     """All of it. Made by `load`; the constructor alone gives the defaults and what its arguments change."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix="LECTERN_", env_nested_delimiter="__", env_ignore_empty=True
+        extra="forbid", frozen=True, env_prefix=_PREFIX, env_nested_delimiter="__", env_ignore_empty=True
     )
 
     server: ServerSettings = ServerSettings()
@@ -166,7 +166,7 @@ class Settings(BaseSettings):
             _Fixed(settings_cls, from_operator_names(layers.environ)),
             EnvSettingsSource(settings_cls),
             _Fixed(settings_cls, from_operator_names(layers.dotenv)),
-            DotEnvSettingsSource(settings_cls, env_file=layers.dotenv_path),
+            _dotenv_source(settings_cls, layers.dotenv),
             _Fixed(settings_cls, layers.file),
         )
 
@@ -202,7 +202,6 @@ class _Layers:
     def __init__(self, file: dict[str, Any], dotenv_path: Path, environ: Mapping[str, str]) -> None:
         self.file = file
         self.environ = environ
-        self.dotenv_path = dotenv_path
         self.dotenv = {key: value for key, value in dotenv_values(dotenv_path).items() if value is not None}
 
 
@@ -218,6 +217,22 @@ class _Fixed(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         return self._values
+
+
+def _dotenv_source(settings_cls: type[BaseSettings], values: Mapping[str, str]) -> EnvSettingsSource:
+    """pydantic's own source for .env refuses the operators' names as unknown; this one reads LECTERN_… only."""
+    source = EnvSettingsSource(settings_cls)
+    source.env_vars = {name.lower(): value for name, value in values.items() if value}
+    return source
+
+
+def _check_names(environ: Mapping[str, str]) -> None:
+    """LECTERN_GROUP__KEY whose group does not exist would be passed over in silence."""
+    for name in environ:
+        group, separator, _ = name.lower().removeprefix(_PREFIX.lower()).partition("__")
+        if name.upper().startswith(_PREFIX) and separator and group not in Settings.model_fields:
+            hint = difflib.get_close_matches(group, Settings.model_fields, n=1)
+            raise SettingsError(f"{name}: unknown setting" + (f"; did you mean {hint[0]}?" if hint else ""))
 
 
 def from_operator_names(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -244,6 +259,7 @@ def load(
     path = config or ROOT / "config.yaml"
     base = path.resolve().parent
     layers = _Layers(_read_yaml(path, required=config is not None), dotenv or base / ".env", os.environ)
+    _check_names({**layers.dotenv, **layers.environ})
     Settings._layers = layers
     try:
         settings = Settings(**{group: dict(values) for group, values in (overrides or {}).items()})  # type: ignore[arg-type]

@@ -38,8 +38,8 @@ def add_ready(root: Path, avatar_id: str, tutor_id: str = "", created: datetime 
     np.savez(
         folder / FACES,
         landmarks=np.zeros((FRAMES, 468, 3), np.float32),
-        box=np.tile(np.float32([16, 8, 48, 40]), (FRAMES, 1)),
-        mouth=np.tile(np.int32([24, 24, 40, 36]), (FRAMES, 1)),
+        box=np.tile(np.array([16, 8, 48, 40], np.float32), (FRAMES, 1)),
+        mouth=np.tile(np.array([24, 24, 40, 36], np.int32), (FRAMES, 1)),
     )
     (folder / PREVIEW).write_bytes(b"\xff\xd8\xff\xd9")
     record = AvatarRecord(

@@ -212,6 +212,7 @@ async def test_a_client_that_does_not_read_is_dropped(serve: Serve, monkeypatch:
     )
     session = server.sessions.get(made["session_id"])
     await until(lambda: bool(session.listeners))
+    assert isinstance(writer.transport, asyncio.Transport)
     writer.transport.pause_reading()
     word = "a" * 50_000
     for index in range(1000):
