@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -79,22 +81,29 @@ def _busy(columns: F32) -> bool:
 
 
 def blur_background(frames: Iterable[tuple[float, U8]], matting: Matting) -> Iterator[tuple[float, U8]]:
-    """The frames with their background blurred; mattes are smoothed over three frames, so one frame is held back.
+    """The frames with their background blurred; each matte is smoothed with its two neighbours.
 
-    About 22 ms of CPU a 720p frame.
+    About 30 ms of CPU a 720p frame, half of it in a thread of its own, which segments the frames to come.
     """
-    before: F32 | None = None
-    held: tuple[float, U8, F32] | None = None
-    for progress, frame in frames:
-        matte = matting(frame)
-        if held is not None:
-            smooth = 0.5 * held[2] + 0.25 * (matte + (before if before is not None else held[2]))
-            yield held[0], blurred(held[1], smooth)
-            before = held[2]
-        held = (progress, frame, matte)
-    if held is not None:
-        smooth = 0.5 * held[2] + 0.5 * (before if before is not None else held[2])
-        yield held[0], blurred(held[1], smooth)
+    with ThreadPoolExecutor(1, thread_name_prefix="matting") as ahead:
+        queue: deque[tuple[float, U8, Future[F32]]] = deque()
+        before: F32 | None = None
+
+        def first() -> tuple[float, U8]:
+            nonlocal before
+            progress, frame, future = queue.popleft()
+            now = future.result()
+            after = queue[0][2].result() if queue else now
+            smooth = 0.5 * now + 0.25 * (after + (now if before is None else before))
+            before = now
+            return progress, blurred(frame, smooth)
+
+        for progress, frame in frames:
+            queue.append((progress, frame, ahead.submit(matting, frame)))
+            if len(queue) > 2:
+                yield first()
+        while queue:
+            yield first()
 
 
 def blurred(i420: U8, matte: F32) -> U8:
