@@ -7,27 +7,32 @@ from dataclasses import dataclass
 
 from pipeline.media import VideoSettings
 
-SHARE = 0.9  # of a network's estimate goes to the picture; the rest to sound, retransmissions and headers
+SOUND = 90_000  # bit/s of sound with its headers
+SHARE = 0.9  # of the rest goes to the picture; what is left to retransmissions and headers
 DOWN, UP = 0.95, 1.1  # changes smaller than these are left alone
 STEP_UP = 1.25
 STEP_SECONDS = 2.0  # between two steps up
-PROBE = 1.08  # a limit grows by this with each report that finds the network well used and well
-WINDOW = 3.0  # seconds over which the sent rate is averaged
+WINDOW = 1.0  # seconds over which the sent rate is averaged
+OVERUSE = 0.9  # an estimate below this share of what is sent …
+OVERUSE_SECONDS = 2.0  # … for so long (a keyframe is a burst of less than one) is a network that is full, …
+RISING = 1.08  # … unless it grew by this meanwhile: it follows a picture that has just become livelier
 
 
 @dataclass(slots=True)
 class _Link:
-    estimate: int | None = None
-    low: int = 0  # reports in a row far below what was sent
-    limit: float | None = None  # None: nothing is known against it
+    estimate: int = 0
+    below_since: float | None = None
+    below_estimate: int = 0  # at that time
+    limit: int | None = None  # None: nothing is known against it
 
 
 class RateControl:
     """Receivers' estimates in, the encoder's bitrate out.
 
-    A receiver's estimate (REMB) grows to about 1.5 times what arrives and no further, and its first one is what
-    arrives. A face at rest needs a fraction of the bitrate, so a low estimate alone says nothing: a link is limited
-    when its estimate falls, or stays far below what is being sent.
+    Chromium's estimate (REMB, five a second) begins with 0.8 times what arrives, grows by 8 % a second and never says
+    more than 1.5 times that. A face at rest needs a fraction of the bitrate: followed to the letter, a tutor that is
+    quiet would be held to its quiet rate when it speaks. So an estimate limits a link only when it stays below what is
+    being sent; any higher one lifts the limit again, and a lower one of a quiet picture leaves it.
     """
 
     def __init__(self, settings: VideoSettings) -> None:
@@ -37,40 +42,41 @@ class RateControl:
         self._links: dict[object, _Link] = {}
         self._sent: deque[tuple[float, int]] = deque()
         self._sent_bits = 0
-        self._changed = -STEP_SECONDS
+        self._changed = float("-inf")
         self.bitrate = settings.bitrate
 
     def sent(self, now: float, size: int) -> None:
         """A picture of `size` bytes went out."""
         self._sent.append((now, size * 8))
         self._sent_bits += size * 8
-        while self._sent and self._sent[0][0] < now - WINDOW:
+        while self._sent[0][0] < now - WINDOW:
             self._sent_bits -= self._sent.popleft()[1]
 
     @property
     def sent_rate(self) -> float:
-        """Bit/s of the last seconds."""
-        if len(self._sent) < 2:
-            return 0.0
-        return self._sent_bits / max(0.5, self._sent[-1][0] - self._sent[0][0])
+        """Bit/s of the pictures of the last second; 0 while less than half a second is known."""
+        span = self._sent[-1][0] - self._sent[0][0] if self._sent else 0.0
+        return self._sent_bits / span if span >= WINDOW / 2 else 0.0
 
     def report(self, viewer: object, estimate: int, now: float) -> int:
-        """A viewer's new estimate, bit/s; gives the bitrate to encode with."""
+        """A viewer's new estimate, bit/s for the whole connection; gives the bitrate to encode with."""
         link = self._links.setdefault(viewer, _Link())
-        before, link.estimate = link.estimate, estimate
-        far_below = estimate < 0.8 * self.sent_rate and (before is None or estimate < 1.02 * before)
-        link.low = link.low + 1 if far_below else 0
-        if (before is not None and estimate < 0.95 * before) or link.low >= 2:
-            link.limit = float(estimate)
-        elif link.limit is not None:
-            link.limit = max(link.limit, float(estimate))
-            if self.sent_rate > 0.7 * link.limit:
-                link.limit *= PROBE
-            if SHARE * link.limit >= self._ceiling:
+        link.estimate = estimate
+        rate = self.sent_rate
+        if not rate or estimate >= OVERUSE * rate:
+            link.below_since = None
+        elif link.below_since is None or estimate >= RISING * link.below_estimate:
+            link.below_since, link.below_estimate = now, estimate
+        elif now - link.below_since >= OVERUSE_SECONDS:
+            link.limit = estimate
+        if link.limit is not None:
+            link.limit = max(link.limit, estimate)
+            if _picture(link.limit) >= self._ceiling:
                 link.limit = None
         return self._decide(now)
 
     def gone(self, viewer: object, now: float) -> int:
+        """A viewer left."""
         self._links.pop(viewer, None)
         return self._decide(now)
 
@@ -86,5 +92,9 @@ class RateControl:
     def _room(self, link: _Link) -> float:
         """What one viewer's link takes. Above the start bitrate only what its estimate has shown."""
         if link.limit is not None:
-            return SHARE * link.limit
-        return max(self._start, SHARE * (link.estimate or 0))
+            return _picture(link.limit)
+        return max(self._start, _picture(link.estimate))
+
+
+def _picture(estimate: int) -> float:
+    return SHARE * (estimate - SOUND)

@@ -19,6 +19,7 @@ _BUFFER_SECONDS = 0.5  # of the ceiling: how much a burst (a keyframe) may run a
 _H264 = {
     "tune": "zerolatency",
     "forced-idr": "1",
+    "sc_threshold": "0",  # no keyframe of its own accord where much moves: they cost most when the network has least
     # The finest quantiser. A face at rest is then sent at constant quality far below the bitrate (0.77 instead of
     # 2.5 Mbit/s at 720p), and unlike CRF with a cap the bitrate can still be changed; see docs/decisions.md.
     "qmin": "22",
