@@ -72,15 +72,25 @@ export function problem(status, body, retryAfter) {
  * @returns {Promise<Response>} a response in the 200s
  */
 export async function request(path, { timeout = 15000, ...options } = {}) {
+  const stopper = new AbortController();
+  let late = false;
+  const timer = window.setTimeout(() => {
+    late = true;
+    stopper.abort();
+  }, timeout);
+  const stop = () => stopper.abort();
+  options.signal?.addEventListener("abort", stop);
+  if (options.signal?.aborted) stop();
   let response;
   try {
-    const limit = AbortSignal.timeout(timeout);
-    const signal = options.signal ? AbortSignal.any([limit, options.signal]) : limit;
-    response = await fetch(path, { ...options, headers: { ...keyHeader(), ...options.headers }, signal });
+    const headers = { ...keyHeader(), ...options.headers };
+    response = await fetch(path, { ...options, headers, signal: stopper.signal });
   } catch (error) {
+    window.clearTimeout(timer); // else it goes on: the body has to come within the limit, too
     if (options.signal?.aborted) throw new ApiError("aborted", "");
-    const late = error instanceof DOMException && error.name === "TimeoutError";
     throw new ApiError(late ? "timeout" : "network", String(error));
+  } finally {
+    options.signal?.removeEventListener("abort", stop);
   }
   if (!response.ok) {
     const body = await response.text().catch(() => "");
@@ -107,13 +117,14 @@ export function displayName(tutor, id) {
 export function avatarRecord(raw) {
   const id = String(raw.avatar_id ?? raw.id ?? "");
   const findings = raw.quality?.findings ?? raw.quality;
+  const failure = raw.error ?? null;
   return {
     id,
     name: String(raw.name || displayName(String(raw.tutor_id ?? ""), id)),
     state: raw.state ?? "ready",
     progress: Math.max(0, Math.min(1, Number(raw.progress ?? 0))),
     stage: String(raw.stage ?? ""),
-    failure: raw.error ? { code: String(raw.error.code ?? "internal"), message: String(raw.error.message ?? "") } : null,
+    failure: failure && { code: String(failure.code ?? "internal"), message: String(failure.message ?? "") },
     quality: Array.isArray(findings) ? findings : [],
   };
 }

@@ -26,6 +26,6 @@ export function checkList(record) {
   if (findings.length === 0) findings.push({ code: "ok", severity: "ok", message: "" });
   return findings.map((finding) => {
     const tone = finding.severity in ICONS ? /** @type {keyof typeof ICONS} */ (finding.severity) : "info";
-    return el("li", { class: `check ${tone}` }, el("span", { class: "check-mark" }, icon(ICONS[tone])), finding.code === "ok" && !finding.message ? t("quality.ok") : sentence(finding));
+    return el("li", { class: `check ${tone}` }, el("span", { class: "check-mark" }, icon(ICONS[tone])), sentence(finding));
   });
 }

@@ -47,7 +47,8 @@ export class Library {
     this.onList();
     // While something is being prepared, or the server is away, look again by itself.
     const busy = this.records.some((record) => record.state === "preparing");
-    if (busy || (this.error && !needsKey(this.error))) this.timer = window.setTimeout(() => void this.refresh(), busy ? 3000 : 5000);
+    const away = this.error !== null && !needsKey(this.error);
+    if (busy || away) this.timer = window.setTimeout(() => void this.refresh(), busy ? 3000 : 5000);
   }
 
   #draw() {
@@ -74,25 +75,33 @@ export class Library {
       still.addEventListener("error", () => still.replaceWith(icon("face")));
       picture.append(still);
     } else picture.append(icon(state === "failed" ? "warn" : "clock"));
-    const words = state === "preparing" ? `${t("teacher.state.preparing")} · ${Math.floor(record.progress * 100)} %` : t(`teacher.state.${state}`);
+    const percent = state === "preparing" ? ` · ${Math.floor(record.progress * 100)} %` : "";
+    const facts = el(
+      "div",
+      { class: "item-words" },
+      el("h3", {}, name),
+      el("p", { class: "item-id" }, id),
+      el("p", { class: `badge ${state}` }, t(`teacher.state.${state}`) + percent),
+    );
+    return el("li", { class: `item ${state}`, "data-id": id }, picture, facts, this.#buttons(record));
+  }
+
+  /** @param {AvatarRecord} record */
+  #buttons(record) {
+    const { id, name, state } = record;
     const buttons = el("div", { class: "item-buttons" });
-    const show = el("button", { class: "button small", type: "button", "data-key": `show ${id}`, "aria-label": `${t(`teacher.show.${state}`)}: ${name}`, onclick: () => this.onShow(record) }, t(`teacher.show.${state}`));
-    buttons.append(show);
+    const action = t(`teacher.show.${state}`);
+    const show = { class: "button small", type: "button", "data-key": `show ${id}`, "aria-label": `${action}: ${name}` };
+    buttons.append(el("button", { ...show, onclick: () => this.onShow(record) }, action));
     if (state === "ready") {
-      buttons.append(
-        el("a", { class: "button small square", href: `/?tutor=${encodeURIComponent(id)}`, "aria-label": t("teacher.openNamed", { name }), title: t("teacher.open") }, icon("link")),
-      );
+      const open = { "aria-label": t("teacher.openNamed", { name }), title: t("teacher.open") };
+      const href = `/?tutor=${encodeURIComponent(id)}`;
+      buttons.append(el("a", { class: "button small square", href, ...open }, icon("link")));
     }
-    buttons.append(
-      el("button", { class: "button small square", type: "button", "data-key": `delete ${id}`, "aria-label": t("teacher.deleteNamed", { name }), title: t("teacher.delete"), onclick: () => void this.#ask(record) }, icon("trash")),
-    );
-    return el(
-      "li",
-      { class: `item ${state}`, "data-id": id },
-      picture,
-      el("div", { class: "item-words" }, el("h3", {}, name), el("p", { class: "item-id" }, id), el("p", { class: `badge ${state}` }, words)),
-      buttons,
-    );
+    const remove = { "data-key": `delete ${id}`, "aria-label": t("teacher.deleteNamed", { name }), title: t("teacher.delete") };
+    const ask = () => void this.#ask(record);
+    buttons.append(el("button", { class: "button small square", type: "button", ...remove, onclick: ask }, icon("trash")));
+    return buttons;
   }
 
   /** @param {AvatarRecord} record */
