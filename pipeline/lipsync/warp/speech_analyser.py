@@ -9,13 +9,16 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.lipsync.warp.speech_features import Ear, Heard
+from pipeline.lipsync.warp.speech_limits import soft_top
 from pipeline.lipsync.warp.speech_phonemes import PhonemeTrack
 from pipeline.lipsync.warp.speech_sound import LOOK_AHEAD, SoundTrack
 from pipeline.media import CLOSED, FRAME_SECONDS, SAMPLES_PER_FRAME, MouthShape, Pcm, SpeechChunk
 
 OPEN_STEP, CLOSE_STEP = 1 / 2, 1 / 3
 """How much of the mouth's movement comes in a frame when a voice starts, and goes when it stops."""
-HOLD_FRAMES = 6
+LINGER_FRAMES = 2
+"""Frames after the detector's last voice in which the sound still moves the mouth: it misses soft ends."""
+HOLD_FRAMES = 7
 """Frames after the voice for which the mouth is given: it closes and stays closed; then None."""
 WARM_UP = 12
 """Frames of the sound before that are heard again when a sentence without phonemes follows one with them."""
@@ -162,7 +165,7 @@ class WarpAnalyser:
         else:
             assert self._sound is not None
             shape = self._sound.shape(frame)
-            open_now = self._voiced(frame) or self._voiced(frame + 1)
+            open_now = self._since_voice <= LINGER_FRAMES
             self._gate = min(1.0, self._gate + OPEN_STEP) if open_now else max(0.0, self._gate - CLOSE_STEP)
         return _gated(shape, self._gate)
 
@@ -170,13 +173,13 @@ class WarpAnalyser:
 def _emphasised(shape: MouthShape, loudness: float) -> MouthShape:
     """Phonemes tell what the lips do, the sound how far: loud syllables open wider. Closed lips stay closed."""
     factor = PHONEME_GAIN * (1.0 + EMPHASIS * min(0.6, loudness - USUAL_LOUDNESS))
-    return replace(shape, opening=min(1.0, shape.opening * factor))
+    return replace(shape, opening=soft_top(shape.opening * factor))
 
 
 def _gated(shape: MouthShape, gate: float) -> MouthShape:
     if gate >= 1.0:
         return shape
-    if gate <= 0.0:
+    if gate < 1e-6:
         return CLOSED
     return MouthShape(
         shape.opening * gate, shape.width * gate, shape.rounding * gate, shape.teeth * gate, shape.closure * gate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.lipsync.warp.speech_features import BANDS, F32, FLOOR, MELS_PER_BLOCK, Heard
+from pipeline.lipsync.warp.speech_limits import soft_top
 from pipeline.lipsync.warp.speech_net import AHEAD, MouthNet
 from pipeline.lipsync.warp.speech_voice import VoiceTrack
 from pipeline.media import MouthShape
@@ -19,7 +20,7 @@ _REACH = len(_BLUR) // 2 - _MIDDLE  # rows before a frame's first that it needs
 _KEPT = 16  # frames whose mouths are remembered
 
 # How the network's guess and the band's loudness make the opening: about a mean mouth, since a network that is unsure
-# guesses the mean; found on the synthetic voices, see docs/decisions.md.
+# guesses the mean. The means are those of the synthetic voices.
 MEAN_OPENING, MEAN_LOUDNESS, BASE = 0.255, 0.27, 0.38
 NET_GAIN, BAND_GAIN, ROUND_PART = 1.4, 0.32, 0.3
 CLOSURE_FROM, CLOSURE_SPAN, CLOSURE_DEPTH = 0.3, 0.3, 0.7
@@ -73,7 +74,7 @@ class SoundTrack:
         loudness = float(self._loudness[: len(_BLUR)] @ _BLUR)
         shut = min(1.0, max(0.0, (closure - CLOSURE_FROM) / CLOSURE_SPAN))
         opening = BASE + NET_GAIN * (opening - ROUND_PART * rounding - MEAN_OPENING)
-        opening = min(1.0, max(0.0, opening + BAND_GAIN * (loudness - MEAN_LOUDNESS)))
+        opening = soft_top(opening + BAND_GAIN * (loudness - MEAN_LOUDNESS))
         return MouthShape(
             opening=opening * (1.0 - CLOSURE_DEPTH * shut),
             width=min(1.0, max(-1.0, width)),
