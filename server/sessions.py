@@ -251,9 +251,11 @@ class Sessions:
 
     async def _sleep(self, session: Session) -> None:
         live, session.live = session.live, None
-        self._admission.slept(session.id)
-        if live is not None:
-            await self._close(session, live)
+        try:
+            if live is not None:
+                await self._close(session, live)
+        finally:
+            self._admission.slept(session.id)
 
     def _forget(self, session: Session) -> None:
         session.ended = True

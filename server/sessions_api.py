@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from aiohttp import web
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server import speech
 from server.bodies import read_json
-from server.keys import RTC, SESSIONS, STORE
+from server.keys import PEERS, RTC, SESSIONS, STORE
 from server.problems import ProblemError
 from server.security import require_manager, session_of
 from server.sessions import Session, iso, summary
@@ -131,8 +132,13 @@ async def interrupt(request: web.Request) -> web.Response:
 async def stats(request: web.Request) -> web.Response:
     session = session_of(request)
     live = session.live
+    peers = [await entry.peer.stats() for entry in request.app[PEERS].of(session.id)]
     return web.json_response(
-        {**summary(request.app[SESSIONS], session), "live": None if live is None else speech.stats(live)}
+        {
+            **summary(request.app[SESSIONS], session),
+            "live": None if live is None else speech.stats(live),
+            "connections": [asdict(peer) for peer in peers],
+        }
     )
 
 

@@ -200,9 +200,10 @@ async def test_an_api_key_guards_the_managing_calls(serve: Serve) -> None:
 async def test_a_session_that_nobody_joins_ends(serve: Serve) -> None:
     server = await serve(sessions={"first_seconds": 0.2})
     await server.session()
-    await until(lambda: not server.sessions.all())
+    await until(lambda: server.store.leases("ada") == 0)
     assert server.lives[0].closed
-    assert server.store.leases("ada") == 0
+    await until(lambda: server.sessions.awake == 0)
+    assert server.sessions.all() == []
 
 
 async def test_when_all_have_left_the_session_sleeps_and_wakes(serve: Serve) -> None:
@@ -211,10 +212,9 @@ async def test_when_all_have_left_the_session_sleeps_and_wakes(serve: Serve) -> 
     session = server.sessions.get(made["session_id"])
     with server.sessions.present(session):
         pass
-    await until(lambda: session.live is None)
+    await until(lambda: server.sessions.awake == 0)
     assert server.lives[0].closed
     assert server.store.leases("ada") == 0
-    assert server.sessions.awake == 0
     url = f"/v1/sessions/{session.id}"
     assert (await (await server.client.get(url)).json())["status"] == "asleep"
     assert (await server.client.post(f"{url}/say", json={"text": "Back."})).status == 202
@@ -236,7 +236,7 @@ async def test_a_session_whose_avatar_went_while_it_slept(serve: Serve) -> None:
     session = server.sessions.get((await server.session())["session_id"])
     with server.sessions.present(session):
         pass
-    await until(lambda: session.live is None)
+    await until(lambda: server.sessions.awake == 0)
     assert (await server.client.delete("/v1/avatars/ada")).status == 204
     await problem(await server.client.post(f"/v1/sessions/{session.id}/say", json={"text": "a"}), 404, "not_found")
     assert server.sessions.awake == 0

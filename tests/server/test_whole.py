@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from avatars import models
 from server.app import build_app
-from server.keys import SESSIONS, STORE
+from server.keys import STORE
 from server.settings import Settings
 from tests.rtc.clients import AiortcViewer, until
 from tests.server.conftest import Client
@@ -97,15 +97,15 @@ async def test_a_clip_becomes_a_tutor_that_is_seen_and_heard(real: Client) -> No
         stats = await (await real.get(f"/v1/sessions/{session['session_id']}/stats")).json()
         assert stats["live"]["mouths"] > 10
         assert stats["live"]["mouths_failed"] == 0
+        assert stats["connections"][0]["state"] == "connected"
 
         assert (await real.delete("/v1/avatars/woman")).status == 409
         await socket.close()
         answer = await real.delete(answer.headers["Location"], headers=headers)
         assert answer.status == 200
         assert real.app is not None
-        kept = real.app[SESSIONS].get(session["session_id"])
-        await until(lambda: kept.live is None)
-        assert real.app[STORE].leases("woman") == 0
+        store = real.app[STORE]
+        await until(lambda: store.leases("woman") == 0)  # all have left: everything heavy is given back
         assert (await real.delete("/v1/avatars/woman")).status == 204
     finally:
         await viewer.close()

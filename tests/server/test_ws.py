@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
 from pipeline.events import Caption, Problem
-from server import outbox
+from server import outbox, ws
 from tests.rtc.clients import AiortcViewer, until
 from tests.server.conftest import Running, Serve, problem
 from tests.server.test_sessions import wav
@@ -233,3 +233,15 @@ async def test_a_stopping_server_lets_go_of_its_sockets_at_once(serve: Serve) ->
         await closing
     assert server.engine.closed
     assert server.lives[0].closed
+
+
+async def test_a_client_whose_network_vanished_is_noticed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not close, it only answers no ping any more."""
+    monkeypatch.setattr(ws, "HEARTBEAT_SECONDS", 0.2)
+    server = await serve(sessions={"leave_seconds": 0.0})
+    session = server.sessions.get((await server.session())["session_id"])
+    socket = await server.client.ws_connect(f"/ws/{session.id}?token={session.token}", autoping=False)
+    await until(lambda: bool(session.listeners))
+    await until(lambda: not session.listeners)
+    await until(lambda: session.live is None)
+    await socket.close()
