@@ -69,7 +69,7 @@ def test_a_rig_is_read_as_it_was_written(tmp_path: Path) -> None:
     rig = rigs.build(faces.avatar(tmp_path, [0.01, 0.1, 0.01]))
     rigs.save(rig, tmp_path / "warp")
     again = rigs.load(tmp_path / "warp", 3)
-    for name in ("neutral", "own", "override", "margin", "gap", "fit", "picture", "correction"):
+    for name in ("neutral", "own", "override", "margin", "outer", "reach", "gap", "fit", "picture", "correction"):
         np.testing.assert_array_equal(getattr(rig, name), getattr(again, name))
     np.testing.assert_array_equal(rig.pose.axes, again.pose.axes)
     np.testing.assert_array_equal(rig.tones.tongue, again.tones.tongue)

@@ -90,8 +90,10 @@ def test_without_presence_the_picture_is_the_avatars_own(tmp_path: Path, mouth: 
         np.testing.assert_array_equal(finished(face, frame, mouth, 0.0), face.avatar.frames[frame])
 
 
-def test_a_resting_mouth_is_left_untouched(resting: Renderer) -> None:
-    np.testing.assert_array_equal(finished(resting, 1, CLOSED), resting.avatar.frames[1])
+@pytest.mark.parametrize("gap", [0.0, 0.01, 0.025])
+def test_a_resting_mouth_is_left_untouched(tmp_path: Path, gap: float) -> None:
+    face = renderer(faces.avatar(tmp_path, [gap] * 3))
+    np.testing.assert_array_equal(finished(face, 1, CLOSED), face.avatar.frames[1])
 
 
 def test_presence_fades_in_steadily(resting: Renderer) -> None:

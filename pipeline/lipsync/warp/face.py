@@ -95,7 +95,8 @@ class Renderer:
         gap = float(np.interp(gap_of(mouth), rig.correction[:, 0], rig.correction[:, 1]))
         neutral = rig.neutral @ flat.T + origin[:2]
         target = own + override * (self._keep_smile(neutral, own, flat) - own)
-        target += displacement(self._basis, mouth, gap, presence) @ flat.T
+        moved = displacement(self._basis, mouth, gap, presence) @ flat.T
+        target += moved
 
         down = flat[:, 1]
         down = down / max(float(np.hypot(*down)), 1e-6)
@@ -106,9 +107,11 @@ class Renderer:
             source[points.IU] -= margin[0][:, None] * down
             source[points.IL] += margin[1][:, None] * down
             for k, (inner, outer, sign) in enumerate(((points.IU, points.OU, -1.0), (points.IL, points.OL, 1.0))):
+                # The outer edge, too, is where it was found, and never nearer than a third of the lip's height.
+                edge = own[outer] + sign * opened * scale * rig.outer[frame, k][:, None] * down
                 thick = np.hypot(*(own[outer] - own[inner]).T)
-                source[outer] += (sign * np.maximum(margin[k] - 0.5 * thick, 0))[:, None] * down
-            # The dark of a corner lies between the mesh's inner and outer one.
+                height = sign * ((edge - source[inner]) @ down)
+                source[outer] = edge + (sign * opened * np.maximum(0.35 * thick - height, 0))[:, None] * down
             for k, (end, other) in enumerate(((0, -1), (-1, 0))):
                 out = own[points.OU][end] - own[points.OU][other]
                 out *= _CORNER * scale / max(float(np.hypot(*out)), 1e-6)
@@ -130,6 +133,7 @@ class Renderer:
             Opening(
                 upper=(target[points.IU] - middle) @ inverse.T,
                 lower=(target[points.IL] - middle) @ inverse.T,
+                spread=((moved[points.IL] - moved[points.IU]) @ inverse.T)[:, 1],
                 plane=plane, origin=middle - region[:2], arch=self._arch(flat, inverse), gap=gap * presence,
                 rounding=min(max(mouth.rounding, 0.0), 1.0), teeth=min(max(mouth.teeth, 0.0), 1.0),
                 cover=opened, presence=presence,

@@ -34,7 +34,8 @@ class Tones:
 class Opening:
     """The gap between the lips on one frame, in the mouth's plane (E, origin: middle of the resting lip line).
 
-    upper, lower: (11, 2) contours, corner to corner. plane: (2, 2) and origin (2,), pixel = plane @ xy + origin.
+    upper, lower: (11, 2) contours, corner to corner. spread: (11,) how far they lie apart beyond the lips' rest.
+    plane: (2, 2) and origin (2,), pixel = plane @ xy + origin.
     arch: (k, 3) where the row of teeth lies now: x in the mouth's plane, canonical x, and its height in the plane.
     gap: beyond rest, in E. cover: 0 .. 1, how much of what the frame shows there must be painted over even when the
     lips meet (the frame's own mouth is open). presence: 0 .. 1.
@@ -42,6 +43,7 @@ class Opening:
 
     upper: F64
     lower: F64
+    spread: F64
     plane: F64
     origin: F64
     arch: F64
@@ -65,8 +67,8 @@ class _Gap:
     """The pixels around the gap, and the gap over its width.
 
     x, y: (h, w) place in the mouth's plane; below, above: how far under the upper and above the lower lip, E.
-    table: (_TABLE,) x from corner to corner; parted: height of the gap there; at: (h, w) entry of each pixel.
-    lowest: height of the lower lip in the middle.
+    table: (_TABLE,) x from corner to corner; parted: height of the gap there beyond rest; at: (h, w) entry of each
+    pixel. lowest: height of the lower lip in the middle.
     """
 
     x: F32
@@ -103,14 +105,15 @@ def _measure(opening: Opening, box: tuple[int, int, int, int], left: float, righ
     table = np.linspace(left, right, _TABLE)
     top, bottom = _curve(opening.upper, table), _curve(opening.lower, table)
     at = np.clip((x - left) * np.float32((_TABLE - 1) / (right - left)) + 0.5, 0, _TABLE - 1).astype(np.int32)
-    return _Gap(x, y, y - top[at], bottom[at] - y, table, bottom - top, at, float(bottom[_TABLE // 2]))
+    parted = np.maximum(_curve(np.stack([opening.upper[:, 0], opening.spread], axis=-1), table), 0)
+    return _Gap(x, y, y - top[at], bottom[at] - y, table, parted, at, float(bottom[_TABLE // 2]))
 
 
 def _matte(opening: Opening, gap: _Gap, scale: float) -> F32:
     """How much of the inside shows at each pixel, 0 .. 1."""
     soft = max(0.014, 1.3 / scale)
     matte = np.clip(gap.below / soft + 0.5, 0, 1) * np.clip(gap.above / soft + 0.5, 0, 1)
-    strength = np.clip((gap.parted - 0.008) / 0.028, 0, 1)
+    strength = np.clip(gap.parted / 0.028, 0, 1)
     strength = strength * strength * (3 - 2 * strength)
     inset = np.minimum(gap.table - gap.table[0], gap.table[-1] - gap.table) / 0.03
     matte *= gap.over(strength * np.clip(inset, 0, 1) * opening.presence)
@@ -151,14 +154,14 @@ def _teeth(opening: Opening, gap: _Gap, picture: U8) -> tuple[F32, U8]:
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    opacity = seen[..., 3] * np.float32(1 / 255) * gap.over(np.clip((gap.parted - 0.014) / 0.02, 0, 1))
+    opacity = seen[..., 3] * np.float32(1 / 255) * gap.over(np.clip((gap.parted - 0.003) / 0.02, 0, 1))
     return opacity, np.asarray(seen, np.uint8)
 
 
 def _shade(gap: _Gap, parting: F32) -> F32:
     """The lips' shadow on what lies behind them, the upper one's more, and the cheeks' towards the corners."""
     shade = 1 - 0.42 * np.exp(gap.below * np.float32(-1 / 0.016)) - 0.22 * np.exp(gap.above * np.float32(-1 / 0.014))
-    shade *= gap.over(0.55 + 0.45 * np.clip(gap.parted / 0.05, 0, 1) ** 0.7)
+    shade *= gap.over(0.55 + 0.45 * np.clip((gap.parted + 0.01) / 0.05, 0, 1) ** 0.7)
     np.clip(shade, 0.25, 1, out=shade)
     return np.asarray(shade + (1 - shade) * gap.over(1 - parting))  # the line of closed lips lies in no shadow
 
@@ -178,7 +181,7 @@ def paint(opening: Opening, tones: Tones, picture: U8, luma: U8, u: U8, v: U8) -
     matte = _matte(opening, gap, scale)
 
     # A cleft of lip colour turns into a dark cavity as the lips part.
-    parting = np.clip((gap.parted - 0.012) / 0.04, 0, 1)
+    parting = np.clip(gap.parted / 0.04, 0, 1)
     dark = tones.dark[0] * (1.25 - 0.45 * smoothstep(0.03, 0.15, opening.gap))
     colour = gap.over((16 + 0.64 * (tones.lip[0] - 16)) * (1 - parting) + dark * parting)
     tongue = _tongue(opening, gap)

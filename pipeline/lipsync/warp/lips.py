@@ -18,18 +18,26 @@ F64 = NDArray[np.float64]
 LEAST = 0.016
 """Margin kept everywhere on an open mouth, E."""
 
-_CONTOURS = ((points.IU, -1.0), (points.IL, 1.0))
-_PROFILE = np.linspace(0.008, 0.12, 15)  # of E, from the inner contour outwards
-_SHIFTS = np.linspace(-0.02, 0.10, 25)
+_CONTOURS = ((points.IU, -1.0), (points.IL, 1.0), (points.OU, -1.0), (points.OL, 1.0))
+_INNER = np.linspace(0.008, 0.12, 15)  # the profile from an inner contour outwards, of E
+_OUTER = np.linspace(-0.05, 0.05, 15)  # the profile across an outer contour
 _TILTS = np.array([-0.03, -0.015, 0.0, 0.015, 0.03])
 _TRUST_MESH = 0.2
 """Cost of a shift of .1 E, against the profiles' own variance."""
 
 _STEPS = np.linspace(0.0, 0.045, 9)
-_PLACES = np.array([step + tilt * np.linspace(-1, 1, points.MOUTH) for tilt in _TILTS for step in _SHIFTS])
-_PLACE_COST = _TRUST_MESH * np.array([step**2 + tilt**2 for tilt in _TILTS for step in _SHIFTS]) / 0.01
+
+
+def _places(low: float, high: float) -> tuple[F64, F64]:
+    """Shifts of the contour's points to be tried, (s, 11), and what each costs."""
+    steps = [(step, tilt) for tilt in _TILTS for step in np.linspace(low, high, 25)]
+    shifts = np.array([step + tilt * np.linspace(-1, 1, points.MOUTH) for step, tilt in steps])
+    return shifts, _TRUST_MESH * np.array([step**2 + tilt**2 for step, tilt in steps]) / 0.01
+
+
+_INNER_PLACES, _OUTER_PLACES = _places(-0.02, 0.10), _places(-0.06, 0.06)
 _FAN = np.radians([-15, 0, 15, 30, 45, 60])  # from straight outwards, downwards positive
-_FINE = np.arange(-0.05, 0.255, 0.0025)  # depths at which a frame is read, of E
+_FINE = np.arange(-0.15, 0.255, 0.0025)  # depths at which a frame is read, of E
 
 
 class LipFinder:
@@ -41,7 +49,7 @@ class LipFinder:
         self._down = down / np.maximum(np.hypot(down[:, 0], down[:, 1]), 1e-6)[:, None]
 
     def sample(self, frame: int, lip: int, depth: F64) -> tuple[F64, F64]:
-        """Luma and V at `depth` (11, k) E outwards of the inner contour of lip 0 (upper) or 1, each (11, k)."""
+        """Luma and V at `depth` (11, k) E outwards of a contour (0, 1: inner, 2, 3: outer; upper, lower), (11, k)."""
         avatar = self._avatar
         contour, sign = _CONTOURS[lip]
         at = self._own[frame, contour][:, None] + (sign * self._scale[frame] * depth)[..., None] * self._down[frame]
@@ -60,14 +68,16 @@ class LipFinder:
         """(11,) E: how far outwards of the mesh's contour the lip of the template lies on this frame."""
         middle = slice(1, points.MOUTH - 1)
         spread = float((template[middle] ** 2).mean()) + 1e-6
-        error = ((self._profiles(frame, lip, _PLACES)[:, middle] - template[middle]) ** 2).mean((1, 2, 3))
-        return np.asarray(_PLACES[int(np.argmin(error / spread + _PLACE_COST))])
+        shifts, cost = _OUTER_PLACES if lip >= 2 else _INNER_PLACES
+        error = ((self._profiles(frame, lip, shifts)[:, middle] - template[middle]) ** 2).mean((1, 2, 3))
+        return np.asarray(shifts[int(np.argmin(error / spread + cost))])
 
     def _profiles(self, frame: int, lip: int, shifts: F64) -> F64:
         """The lip's profiles with the contour moved outwards by each of `shifts` (s, 11), (s, 11, 15, 2), free of the
         light's level."""
         light, red = self.sample(frame, lip, np.broadcast_to(_FINE, (points.MOUTH, len(_FINE))))
-        at = np.round((shifts[..., None] + _PROFILE - _FINE[0]) / (_FINE[1] - _FINE[0])).astype(int)
+        profile = _OUTER if lip >= 2 else _INNER
+        at = np.round((shifts[..., None] + profile - _FINE[0]) / (_FINE[1] - _FINE[0])).astype(int)
         rows = np.arange(points.MOUTH)[None, :, None]
         light, red = light[rows, at], red[rows, at]
         level = np.maximum(light.mean((1, 2), keepdims=True), 1.0)
@@ -77,8 +87,9 @@ class LipFinder:
 
 def lip_margins(
     avatar: Avatar, own: F64, scale: F64, axes: F64, override: F64, lip: F64, closed: NDArray[np.int64]
-) -> F64:
-    """(n, 2, 11), E: from the mesh's inner contours outwards, how far the mouth's inside still shows.
+) -> tuple[F64, F64]:
+    """Two (n, 2, 11), E: from the mesh's inner contours outwards, how far the mouth's inside still shows; and from its
+    outer contours outwards, where the lips' outer edges are.
 
     own: (n, COUNT, 2) control points in pixels. closed: frames whose mouth is closed; may be empty (then only colours
     are used). lip: (3,) YUV of the closed lips.
@@ -86,15 +97,15 @@ def lip_margins(
     edge on. Smoothed along the lip and in time.
     """
     finder = LipFinder(avatar, own, scale, axes)
-    moved = np.zeros((avatar.count, 2, points.MOUTH))
+    moved = np.zeros((avatar.count, 4, points.MOUTH))
     frames = np.flatnonzero(override > 0)
     if len(closed):
-        for k in range(2):
+        for k in range(4):
             template = finder.template(closed, k)
             for frame in frames:
                 moved[frame, k] = finder.shift(int(frame), k, template)
         moved = gaussian_filter1d(median_filter(moved, size=(5, 1, 1), mode="nearest"), 1.5, axis=0, mode="nearest")
-    out = moved.copy()
+    out = moved[:, :2].copy()
     lip_light, lip_red = lip[0] - 16, max(lip[2] - 128, 4.0)
     for frame in frames:
         for k in range(2):
@@ -105,7 +116,7 @@ def lip_margins(
     out = maximum_filter1d(median_filter(out, size=(5, 1, 3), mode="nearest"), 3, axis=0, mode="nearest")
     out = gaussian_filter1d(out, 1.0, axis=2, mode="nearest")
     out[:, :, [0, -1]] *= 0.5
-    return np.asarray(gaussian_filter1d(out, 1.5, axis=0, mode="nearest"))
+    return np.asarray(gaussian_filter1d(out, 1.5, axis=0, mode="nearest")), moved[:, 2:]
 
 
 def corner_reach(avatar: Avatar, own: F64, scale: F64, axes: F64, override: F64, lip: F64) -> F64:

@@ -27,14 +27,14 @@ U8 = NDArray[np.uint8]
 Locator = Callable[[U8, F32], F32]
 """A BGR picture and a mesh near the face's -> the mesh (468, 3) found there."""
 
-VERSION = 2
+VERSION = 3
 FILE = "rig.npz"
 
 _CLOSED_GAP = 0.03
 """A mouth whose inner contours are nearer than this (E) is closed."""
 
 
-_PLAIN = ("neutral", "own", "override", "margin", "reach", "gap", "fit", "picture", "correction", "idle_open")
+_PLAIN = ("neutral", "own", "override", "margin", "outer", "reach", "gap", "fit", "picture", "correction", "idle_open")
 """Fields of a Rig that are kept as they are."""
 
 
@@ -50,6 +50,7 @@ class Rig:
     own: (n, COUNT, 2) the frame's own control points, pixels.
     override: (n,) 0 where the frame's own mouth rests .. 1 where it talks or smiles openly and is overruled.
     margin: (n, 2, 11) how far beyond an open mouth's inner upper and lower contours lip begins for sure, E.
+    outer: (n, 2, 11) where its lips' outer edges are, beyond the mesh's, E.
     reach: (n, 2, 2) from its inner corners to the end of an open mouth's slit, E.
     gap: (n,) the frame's own gap of the lips, E. fit: (n,) 0 where the face is turned away too far .. 1.
     idle_open: the clip shows the same open smile throughout; it rests in it.
@@ -61,6 +62,7 @@ class Rig:
     own: F32
     override: F64
     margin: F64
+    outer: F64
     reach: F64
     gap: F64
     fit: F64
@@ -191,10 +193,10 @@ def build(avatar: Avatar, locator: Locator | None = None) -> Rig:
         np.flatnonzero((gap < rest + 0.012) & (deviation < 0.05) & (fit > 0.8)) if not open_rest else np.array([], int)
     )
     closed = closed[np.argsort(deviation[closed])[:5]]
-    margin = lip_margins(avatar, own.astype(np.float64), pose.scale, pose.axes, override, tones.lip, closed)
+    margin, outer = lip_margins(avatar, own.astype(np.float64), pose.scale, pose.axes, override, tones.lip, closed)
     reach = corner_reach(avatar, own.astype(np.float64), pose.scale, pose.axes, override, tones.lip)
     straight = np.array([[0.0, 0.0], [1.0, 1.0]])
-    return Rig(pose, neutral, own, override, margin, reach, gap, fit, tones, picture, straight, idle_open)
+    return Rig(pose, neutral, own, override, margin, outer, reach, gap, fit, tones, picture, straight, idle_open)
 
 
 _TEETH_SCORE = 0.75

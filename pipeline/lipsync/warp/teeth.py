@@ -135,5 +135,12 @@ def captured(avatar: Avatar, view: View, skin: F64, lip: F64) -> tuple[U8, float
     picture[..., 3] = 255 * np.clip((edge - rows) / soft + 0.5, 0, 1) * sides
     bright = float(np.median(seen[..., 0][tooth])) - 16
     uneven = float(np.std(edge[middle])) / PER_UNIT
-    score = coverage * min(height / 0.045, 1.2) * min(bright / max(skin[0] - 16, 1), 1.15) * np.exp(-uneven / 0.02)
+    reach = min(left, right) / PER_UNIT / 0.17  # a few teeth in the middle are no row
+    score = (
+        coverage
+        * min(reach, 1.0) ** 2
+        * min(height / 0.045, 1.2)
+        * min(bright / max(skin[0] - 16, 1), 1.15)
+        * np.exp(-uneven / 0.02)
+    )
     return np.clip(picture + 0.5, 0, 255).astype(np.uint8), float(score)
