@@ -69,6 +69,15 @@ def _window() -> F32:
     return np.asarray(np.hanning(WINDOW + 1)[:-1], dtype=np.float32)
 
 
+_EVEN = np.full(WINDOW, 1 / WINDOW, np.float32)
+
+
+def _windows(sound: F32, length: int, step: int, count: int) -> F32:
+    """(count, length) overlapping views of a contiguous sound; as sliding_window_view, at a fifth of its cost."""
+    stride = sound.strides[0]
+    return np.lib.stride_tricks.as_strided(sound, (count, length), (step * stride, stride), writeable=False)
+
+
 class Resampler:
     """48 kHz int16 -> 16 kHz float32 in ±1, three samples to one; late by 0.7 ms. Sizes divisible by 3."""
 
@@ -78,8 +87,8 @@ class Resampler:
     def __call__(self, pcm: Pcm) -> F32:
         sound = np.concatenate((self._tail, pcm.astype(np.float32) * (1 / 32768)))
         self._tail = sound[len(sound) - (_TAPS - 1) :]
-        windows = np.lib.stride_tricks.sliding_window_view(sound, _TAPS)[DECIMATION - 1 :: DECIMATION]
-        return np.asarray(windows @ _lowpass(), dtype=np.float32)
+        count = len(pcm) // DECIMATION
+        return np.asarray(_windows(sound[DECIMATION - 1 :], _TAPS, DECIMATION, count) @ _lowpass(), dtype=np.float32)
 
 
 class Mels:
@@ -97,8 +106,8 @@ class Mels:
         self._tail = joined[count * HOP :]
         if count == 0:
             return np.zeros((0, BANDS), np.float32)
-        windows = np.lib.stride_tricks.sliding_window_view(joined, WINDOW)[::HOP][:count]
-        windows = (windows - windows.mean(axis=1, keepdims=True)) * _window()
+        windows = _windows(joined, WINDOW, HOP, count)
+        windows = (windows - (windows @ _EVEN)[:, None]) * _window()
         spectrum = np.fft.rfft(windows, FFT, axis=1)
         power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
         return np.asarray(np.log(power @ _filters() + 1e-9), dtype=np.float32)
@@ -114,7 +123,7 @@ class Level:
     def __call__(self, mels: F32) -> F32:
         """(m, BANDS) log mels -> the same relative to the level, cut at FLOOR."""
         out = np.empty_like(mels)
-        loudness = np.log(np.mean(np.exp(mels), axis=1))
+        loudness = np.log(np.exp(mels).sum(axis=1) / BANDS)
         for i, now in enumerate(loudness.tolist()):
             gap = now - self._level
             if now > _QUIET and self._heard < _SETTLE:  # the first sounds set it
@@ -137,8 +146,9 @@ def _speech_bands() -> slice:
 
 def band_loudness(levelled: F32) -> F32:
     """(m, BANDS) of `Level` -> (m,) loudness of the 1-4 kHz band, 0 none .. about 1: the simplest guess."""
-    energy = np.maximum(np.log(np.mean(np.exp(levelled[:, _speech_bands()]), axis=1)), -6.0)
-    return np.asarray(np.sqrt(np.clip((energy + 5.0) / 5.0, 0.0, None)), dtype=np.float32)
+    inside = levelled[:, _speech_bands()]
+    energy = np.log(np.exp(inside).sum(axis=1) / inside.shape[1])
+    return np.asarray(np.sqrt(np.maximum((energy + 5.0) / 5.0, 0.0)), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)

