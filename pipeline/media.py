@@ -18,7 +18,7 @@ Pcm = NDArray[np.int16]
 
 @dataclass(frozen=True, slots=True)
 class WordMark:
-    """A word as it is shown in the captions, with its place in the sound (seconds from the utterance's first sample)."""
+    """A word as it is shown in the captions, with its place in the sound (seconds from the utterance's start)."""
 
     text: str
     start: float

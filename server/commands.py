@@ -135,7 +135,7 @@ def _doctor(settings: Settings, arguments: argparse.Namespace) -> int:
 def _bench(settings: Settings, arguments: argparse.Namespace) -> int:
     from bench.__main__ import main
 
-    return main(arguments.names)
+    return int(main(arguments.names))
 
 
 _COMMANDS = {"serve": _serve, "avatar": _avatar, "models": _models, "doctor": _doctor, "bench": _bench}

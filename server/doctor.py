@@ -95,7 +95,7 @@ def _encoder(codec: str, what: str) -> Finding:
     if codec == "libopus":
         sound = av.CodecContext.create(codec, "w")
         assert isinstance(sound, av.AudioCodecContext)
-        sound.sample_rate, sound.layout, sound.format = 48000, "mono", "s16"  # type: ignore[assignment]
+        sound.sample_rate, sound.layout, sound.format = 48000, "mono", "s16"
         quiet = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), "s16", "mono")
         quiet.sample_rate = 48000
         packets = [*sound.encode(quiet), *sound.encode(None)]
