@@ -26,7 +26,7 @@ from server.logs import request_log
 from server.parts import avatar_store, build_settings, choose_engine, rtc_settings
 from server.problems import problem_middleware
 from server.rtc.registry import PeerRegistry
-from server.security import add_headers, browser_guard
+from server.security import add_headers, browser_guard, is_loopback
 from server.sessions import Sessions
 from server.settings import ROOT, Settings, SettingsError, unused_names
 from server.whep import add_whep_routes
@@ -102,6 +102,8 @@ def build_app(
 
     app.router.add_get("/health", health)
     log.info("engine_chosen", engine=engine.name, why=why)
+    if not is_loopback(settings.server.host) and not settings.server.api_key.get_secret_value():
+        log.warning("open_to_the_network", why="anybody who reaches this server may manage it; set server.api_key")
     for name, reason in unused_names().items():
         log.warning("environment_name_unused", name=name, why=reason)
     return app

@@ -77,7 +77,7 @@ def browser_guard(settings: ServerSettings) -> Any:
 
     Also answers the preflight (OPTIONS) of the sites in `allowed_origins`.
     """
-    loopback = _is_loopback(settings.host)
+    loopback = is_loopback(settings.host)
     names = _LOOPBACK_NAMES | {name.lower() for name in settings.allowed_hosts}
 
     @web.middleware
@@ -125,7 +125,8 @@ def _hostname(host: str) -> str:
         return ""
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address or name to listen on is this machine's alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -99,7 +99,7 @@ class SessionSettings(_Group):
     max_sessions: Annotated[int, Field(ge=1, le=10_000)] = 8
     timeout_seconds: Positive = 1800.0
     first_seconds: Positive = 60.0
-    leave_seconds: Annotated[float, Field(ge=0)] = 2.0
+    leave_seconds: Annotated[float, Field(ge=0)] = 1.5
     max_text_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
     max_audio_mb: Annotated[int, Field(ge=1, le=1000)] = 25
     max_audio_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
