@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 _TAIL = 8192  # bytes of the error output that are kept
 _LINE = 65536  # bytes; a longer line of output is dropped
@@ -114,11 +114,12 @@ async def run_limited(
 
 async def _reap(process: asyncio.subprocess.Process, readers: list[asyncio.Task[None]]) -> None:
     """Collect a killed child; its pipes end with its group, but for a grandchild that left the group."""
-    await process.wait()
-    await asyncio.wait(readers, timeout=_PIPE_SECONDS)
-    for reader in readers:
-        reader.cancel()
-    await asyncio.gather(*readers, return_exceptions=True)
+    # asyncio's wait() returns when the pipes are closed too, so it is bounded as they are.
+    waiting: list[asyncio.Task[Any]] = [asyncio.create_task(process.wait()), *readers]
+    await asyncio.wait(waiting, timeout=_PIPE_SECONDS)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def _reason(code: int, text: str) -> Reason | None:

@@ -91,6 +91,16 @@ async def test_what_is_no_video_is_refused_at_once(
     assert await refused(builder, write(tmp_path / "clip.mp4", data)) == code
 
 
+@pytest.mark.parametrize("kind", ["hls", "concat"])
+async def test_a_list_of_good_videos_is_not_followed(builder: AvatarBuilder, tmp_path: Path, kind: str) -> None:
+    real = write_video(tmp_path / "part.ts", noise(30, 64, 64), container="mpegts")
+    hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.2,\n{real}\n#EXT-X-ENDLIST\n"
+    text = hls if kind == "hls" else f"ffconcat version 1.0\nfile {real}\n"
+    with av.open(str(write(tmp_path / "list", text.encode())), format=kind, options={"safe": "0"}) as followed:
+        assert followed.streams.video  # so FFmpeg would do, were it let
+    assert await refused(builder, tmp_path / "list") == "unreadable"
+
+
 async def test_sound_alone_is_refused(builder: AvatarBuilder, tmp_path: Path) -> None:
     with av.open(str(tmp_path / "sound.mp4"), "w") as out:
         stream = out.add_stream("aac", rate=48000)
@@ -111,8 +121,11 @@ async def test_a_picture_bomb_is_refused_by_its_header(builder: AvatarBuilder, t
     assert await refused(builder, write(tmp_path / "bomb.png", data)) == "too_large"
 
 
-async def test_a_video_of_huge_pictures_is_refused(builder: AvatarBuilder, tmp_path: Path) -> None:
-    huge = np.zeros((2100, 8192, 3), np.uint8)
+@pytest.mark.parametrize("size", [(2100, 8192), (64, 9000)])
+async def test_a_video_of_huge_pictures_is_refused(
+    builder: AvatarBuilder, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    huge = np.zeros((*size, 3), np.uint8)
     path = write_video(tmp_path / "bomb.mkv", [huge] * 2, options={"preset": "ultrafast"})
     assert path.stat().st_size < 200_000
     assert await refused(builder, path) == "too_large"

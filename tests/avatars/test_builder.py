@@ -185,7 +185,9 @@ async def test_a_build_is_deleted_while_it_runs_and_while_it_waits(
     watcher = asyncio.create_task(_all(builder, "one"))
     await asyncio.sleep(0)
     await builder.delete("two")
+    await builder.submit(order("two", clip))  # the first order for it must not come back
     await builder.delete("one")
+    await builder.delete("two")
     assert (await asyncio.wait_for(watcher, LIMIT))[-1].state == "preparing"
     assert builder._store.list() == []
     assert list(builder._store.building.iterdir()) == []

@@ -114,7 +114,7 @@ def test_variable_frame_rate_follows_the_times(tmp_path: Path) -> None:
     for k in (0, 5, 12, 30, 49, 52, 57):
         shown = (made[k][:96].mean() - 16) * 255 / 219
         nearest = min(range(40), key=lambda n: abs(times[n] - k / 25))
-        assert abs(shown - (40 + 4 * nearest)) < 6, k
+        assert abs(shown - (40 + 4 * nearest)) < 2, k
 
 
 def test_thirty_frames_a_second_become_twenty_five(tmp_path: Path) -> None:

@@ -128,12 +128,25 @@ def test_plants_beside_a_person_are_background(media: Path, face_models: FaceMod
         assert matte[60:200, 240:300].mean() > 0.8  # the person
 
 
-def test_a_person_who_fills_the_width_is_not_cut(portrait: np.ndarray, face_models: FaceModels) -> None:
+@pytest.mark.parametrize(("left", "right"), [(0.06, 0.94), (0.3, 0.6), (0.5, 0.99)])
+def test_a_person_is_not_cut_however_wide(
+    face_models: FaceModels, monkeypatch: pytest.MonkeyPatch, left: float, right: float
+) -> None:
     assert face_models.segmentation is not None
     matting = Matting(face_models.segmentation)
-    close = cv2.resize(portrait[80:300, 120:510], (640, 360), interpolation=cv2.INTER_CUBIC)
-    matte = matting(i420(close))
-    bottom = np.flatnonzero(matte[-20:].mean(0) > 0.5)
-    whole = np.flatnonzero(matting._run(i420(close), 0, 640)[-20:].mean(0) > 0.5) * matte.shape[1] / 256
-    assert abs(bottom.min() - whole.min()) < 20
-    assert abs(bottom.max() - whole.max()) < 20
+    truth = np.zeros((256, 1280), np.float32)
+    truth[60:, int(left * 1280) : int(right * 1280)] = 1.0
+    looks: list[int] = []
+
+    def run(frame: np.ndarray, start: int, end: int) -> np.ndarray:
+        looks.append(end - start)
+        return cv2.resize(truth[:, start:end], (256, 256), interpolation=cv2.INTER_AREA)
+
+    monkeypatch.setattr(matting, "_run", run)
+    for _ in range(30):
+        matte = matting(np.zeros((1080, 1280), np.uint8))
+        columns = np.flatnonzero(matte[128] > 0.5) / matte.shape[1]
+        assert abs(columns[0] - left) < 0.01
+        assert abs(columns[-1] - right) < 0.01
+    assert len(looks) < 45  # a second look is the exception
+    assert min(looks) == 720 or right - left > 0.55
