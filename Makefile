@@ -18,7 +18,7 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-unit: setup $(VENV)/.installed-dev $(VENV)/.chromium
+unit: setup $(VENV)/.installed-dev $(VENV)/.installed-musetalk $(VENV)/.chromium
 	$(PY) -m pytest
 
 bench: setup $(VENV)/.installed-dev $(VENV)/.chromium
@@ -35,6 +35,12 @@ $(VENV)/.installed: requirements.txt
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# torch first and on its own: asked for together, pip may choose a build with gigabytes of CUDA where none is needed.
+$(VENV)/.installed-musetalk: requirements-gpu.txt $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements-gpu.txt)"
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-gpu.txt
 	@touch $@
 
 models/faces/.complete: $(VENV)/.installed avatars/models.py
