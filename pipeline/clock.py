@@ -7,7 +7,7 @@ import math
 HALF_TICK = 0.02
 """Seconds: the grid on which sound packets leave. A picture leaves on every second point."""
 
-TOLERANCE = 0.04
+TOLERANCE = 0.06
 """Seconds that a point may be late and still be sent with its own time; later than that the times jump to now."""
 
 

@@ -143,18 +143,21 @@ class Release:
         return not self._fanout.wants_video or self._mouths.ready(order)
 
     def _begin(self, beat: Beat) -> asyncio.Future[Picture] | None:
-        """Have a beat's picture made, if anybody looks and the one before is made."""
+        """Have a beat's picture made, if anybody looks and not too many wait already."""
         if not self._fanout.wants_video:
             return None
         patch: MouthPatch | None = None
         if beat.order is not None:
             patch = self._mouths.take(beat.order)
         self.counts.late_mouths += beat.late
-        if self._maker.busy:
+        if self._maker.full:
             self.counts.skipped += 1
             return None
         self._playout.render_seconds = self._mouths.seconds
-        key = self._fanout.keys.wanted(time.monotonic())
+        now = time.monotonic()
+        key = self._fanout.keys.wanted(now)
+        if key:
+            self._fanout.keys.made(now)
         return self._maker.make(beat.frame, patch, key=key, bitrate=self._rate.bitrate)
 
     def _send_picture(self, job: asyncio.Future[Picture], instant: float) -> None:

@@ -25,7 +25,7 @@ class Mean:
 class SessionStats:
     """Counts since the start; times are running means in ms (None: not measured yet); bitrates in bit/s.
 
-    pictures: encoded. pictures_skipped: not encoded because the one before was not ready. release_late_ms: how late
+    pictures: encoded. pictures_skipped: not encoded because two before it were not ready. release_late_ms: how late
     after its instant a picture leaves. stalls: times that the clock jumped. underruns: gaps within an utterance.
     starts_late: utterances that began without their first mouths. *_queue: of the viewer that has most waiting.
     """
