@@ -154,7 +154,7 @@ def _teeth(opening: Opening, gap: _Gap, picture: U8) -> tuple[F32, U8]:
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    opacity = seen[..., 3] * np.float32(1 / 255) * gap.over(np.clip((gap.parted - 0.003) / 0.02, 0, 1))
+    opacity = seen[..., 3] * np.float32(1 / 255) * gap.over(np.clip((gap.parted - 0.006) / 0.028, 0, 1))
     return opacity, np.asarray(seen, np.uint8)
 
 

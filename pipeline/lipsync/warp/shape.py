@@ -19,6 +19,10 @@ RAISE_FOR_TEETH = 0.018
 """How far `teeth` = 1 lifts the upper lip's middle off the teeth, in E."""
 
 
+_USUAL_HALF_WIDTH = 0.28
+"""Of a mouth at rest, E; narrower ones (drawn faces) spread and purse less."""
+
+
 @dataclass(frozen=True, slots=True)
 class Basis:
     """Displacements of the control points (COUNT, 3) for one unit of each parameter, for one face."""
@@ -43,6 +47,7 @@ def make_basis(neutral: F64) -> Basis:
     gap, wide, width, rounding, closure, teeth = (zero.copy() for _ in range(6))
     outer = neutral[points.OU]
     middle, half = (outer[0, 0] + outer[-1, 0]) / 2, (outer[-1, 0] - outer[0, 0]) / 2
+    size = float(np.clip(half / _USUAL_HALF_WIDTH, 0.5, 1.2))
     for at in (points.OU, points.IU, points.OL, points.IL):
         x = neutral[at, 0]
         own_middle, own_half = (x[0] + x[-1]) / 2, max((x[-1] - x[0]) / 2, 1e-6)
@@ -63,8 +68,8 @@ def make_basis(neutral: F64) -> Basis:
             gap[at, 1] = 0.25 + 0.70 * arch**1.05
             wide[at, 1] = 1.45 * u * u * arch
         across = np.clip((x - middle) / half, -1, 1)
-        width[at, 0], width[at, 1] = 0.5 * across, -(0.10 + 0.25 * across * across)
-        rounding[at, 0] = -0.055 * across
+        width[at, 0], width[at, 1] = 0.5 * size * across, -(0.10 + 0.25 * across * across)
+        rounding[at, 0] = -0.055 * size * across
         rounding[at, 2] = -0.05 * arch
         gap[at, 0] = -0.05 * across
         wide[at, 0] = -0.08 * across
