@@ -57,7 +57,7 @@ TARGETS: dict[str, Target] = {
         ("u ʉ", (0.22, -0.65, 0.90, 0.0, 1.1)),
         ("y", (0.20, -0.50, 0.85, 0.10, 1.0)),
         ("ø œ ɶ", (0.38, -0.40, 0.65, 0.15, 1.0)),
-        ("p b m ɓ", (0.0, 0.0, 0.0, 0.0, 8.0)),
+        ("p b m ɓ", (0.0, 0.0, 0.0, 0.0, 5.0)),
         ("f v ɱ ʋ", (0.06, 0.10, 0.0, 0.90, 4.0)),
         ("ɸ β", (0.08, 0.0, 0.2, 0.3, 3.0)),
         ("w ʍ ɥ", (0.16, -0.70, 1.0, 0.0, 2.0)),
@@ -76,7 +76,7 @@ TARGETS: dict[str, Target] = {
     )
     for symbol in symbols.split()
 }
-"""Targets a phone, in IPA and in the letters of misaki (the alphabet of the built-in voice). After WARP's table."""
+"""Targets a phone, in IPA and in the letters of misaki, the alphabet of the built-in voice."""
 
 SILENCE = Target(0.02, 0.0, 0.0, 0.0, 1.0)
 
