@@ -16,6 +16,7 @@ from server.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
 
+SAMPLE_SECONDS = 90.0  # to prepare the sample tutor, on the first start only
 SHUTDOWN_SECONDS = 2.0  # for requests under way; the parts have their own limits
 
 
@@ -50,9 +51,13 @@ async def _run(settings: Settings, listening: socket.socket) -> None:
     try:
         await runner.setup()
         await web.SockSite(runner, listening, backlog=256).start()
-        _announce(settings, listening)
         sample = asyncio.create_task(_make_sample(app, settings), name="sample")
-        await stop.wait()
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        # The first visitor can talk at once: "ready" is said when the sample is there, too.
+        await asyncio.wait({sample, stopping}, timeout=SAMPLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            _announce(settings, listening)
+        await stopping
         log.info("stopping")
     finally:
         if sample is not None:
@@ -62,7 +67,7 @@ async def _run(settings: Settings, listening: socket.socket) -> None:
 
 
 async def _make_sample(app: web.Application, settings: Settings) -> None:
-    """On the first start, with no avatar there, the sample tutor is prepared while the server already serves."""
+    """On the first start, with no avatar there, the sample tutor is prepared; the server already answers meanwhile."""
     from avatars.errors import AvatarError
     from server.keys import BUILDER, STORE
     from server.sample import sample_made, sample_order
@@ -73,7 +78,7 @@ async def _make_sample(app: web.Application, settings: Settings) -> None:
         others = await asyncio.to_thread(store.list)
         if order is None or others:
             return
-        print("  The sample tutor is being prepared; it takes some seconds.", flush=True)
+        print("Preparing the sample tutor (once, some seconds) …", flush=True)
         await builder.submit(order)
         await asyncio.to_thread(sample_made, folder)
         record = await builder.wait(order.avatar_id)
