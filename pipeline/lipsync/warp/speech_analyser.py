@@ -24,7 +24,7 @@ WARM_UP = 12
 """Frames of the sound before that are heard again when a sentence without phonemes follows one with them."""
 
 
-PHONEME_GAIN = 1.2
+PHONEME_GAIN = 1.1
 """Coarticulation flattens the targets; with this a stressed vowel opens about as far as real speakers' do."""
 EMPHASIS, USUAL_LOUDNESS = 0.6, 0.4
 """How much the 1-4 kHz band's loudness widens an opening that phonemes tell. On three real speakers, with phonemes from

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -20,6 +21,7 @@ ON, OFF = 0.5, 0.3
 """Probability at which a voice begins, and below which it has ended."""
 QUIET = 2e-4
 """RMS (±1) under which nothing is a voice: -74 dB."""
+_KEPT = 64  # chunks whose answers are remembered: 2 s
 _LOUD, _MAX_GAIN = 0.08, 30.0
 """The detector hears quiet voices raised towards this RMS."""
 
@@ -52,7 +54,8 @@ class VoiceTrack:
         self._rate = np.array(RATE, np.int64)
         self._loud = 0.0
         self._on = False
-        self._chunks: list[bool] = []
+        self._chunks: deque[bool] = deque(maxlen=_KEPT)
+        self._count = 0  # chunks heard
 
     def feed(self, sound: F32) -> None:
         """Take the next 16 kHz sound in ±1."""
@@ -60,11 +63,6 @@ class VoiceTrack:
         while len(self._rest) >= CHUNK:
             self._hear(self._rest[:CHUNK])
             self._rest = self._rest[CHUNK:]
-
-    def finish(self) -> None:
-        """No more sound: the last samples count as well."""
-        if len(self._rest):
-            self.feed(np.zeros(CHUNK - len(self._rest), np.float32))
 
     def _hear(self, chunk: F32) -> None:
         chunk = chunk - chunk.sum() / np.float32(CHUNK)
@@ -77,8 +75,10 @@ class VoiceTrack:
         chance = float(answer[0, 0])
         self._on = rms > QUIET and chance >= (OFF if self._on else ON)
         self._chunks.append(self._on)
+        self._count += 1
 
     def speaking(self, frame: int) -> bool:
-        """Whether a voice was found in any chunk that overlaps the frame."""
+        """Whether a voice was found in any chunk that overlaps the frame; of the last two seconds."""
         first, last = frame * BLOCK // CHUNK, ((frame + 1) * BLOCK - 1) // CHUNK
-        return any(self._chunks[first : last + 1])
+        gone = self._count - len(self._chunks)
+        return any(self._chunks[i - gone] for i in range(max(first, gone), min(last + 1, self._count)))
