@@ -23,6 +23,7 @@ F64 = NDArray[np.float64]
 LIMIT = 0.35
 """A correction changes a gap by at most this share."""
 
+_FRAMES = 7
 _OPENINGS = np.array([0.0, 0.12, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0])
 
 log = logging.getLogger(__name__)
@@ -46,19 +47,21 @@ def shown_gap(avatar: Avatar, rig: Rig, frame: int, patch: MouthPatch | None, lo
 
 
 def calibrated(avatar: Avatar, rig: Rig, locator: Locator | None) -> Rig:
-    """The rig with a correction table from eight openings on its best frame; unchanged where that can't be trusted."""
+    """The rig with a correction table from its better frames; as it was where these can't be trusted."""
     if locator is None:
         return rig
     renderer = Renderer(avatar, rig)
-    frame = int(np.argmin(rig.gap + rig.override + 10 * (1 - rig.fit)))
-    shown = np.array(
-        [
-            shown_gap(avatar, rig, frame, renderer.render(frame, MouthShape(opening=float(o)), 1.0), locator)
-            for o in _OPENINGS
-        ]
-    )
+    order = np.argsort(rig.gap + rig.override + 10 * (1 - rig.fit), kind="stable")
+    best = order[: max(1, len(order) // 2)]
+    frames = best[np.linspace(0, len(best) - 1, min(_FRAMES, len(best))).astype(int)]
+    measured = [[_shown(avatar, rig, renderer, int(f), float(o), locator) for o in _OPENINGS] for f in frames]
+    shown = np.median(np.array(measured), axis=0)
     table = correction(GAP_PER_OPENING * _OPENINGS, shown - shown[0])
     return rig if table is None else replace(rig, correction=table)
+
+
+def _shown(avatar: Avatar, rig: Rig, renderer: Renderer, frame: int, opening: float, locator: Locator) -> float:
+    return shown_gap(avatar, rig, frame, renderer.render(frame, MouthShape(opening), 1.0), locator)
 
 
 def correction(asked: F64, shown: F64) -> F64 | None:
