@@ -25,10 +25,10 @@ def crop_box(box: Box) -> Box:
     return cx - half, cy - half, cx + half, cy + half
 
 
-def region(labels: U8, mode: Mode) -> U8:
+def region(labels: U8, mode: Mode, cheek: int = CHEEK) -> U8:
     """BiSeNet's classes (512, 512) -> the region that may change, 0 or 255.
 
-    Classes: 1 skin, 10 nose, 11 mouth, 12 and 13 lips. `raw` is v1.0's, `jaw` v1.5's.
+    Classes: 1 skin, 10 nose, 11 mouth, 12 and 13 lips. `raw` is v1.0's, `jaw` v1.5's; cheek: half width of its middle.
     """
     if mode == "raw":
         return np.where(np.isin(labels, (1, 11, 12, 13)), 255, 0).astype(np.uint8)
@@ -36,19 +36,19 @@ def region(labels: U8, mode: Mode) -> U8:
     grown = cv2.dilate(skin, _cone(), iterations=1)
     shrunk = cv2.erode(grown, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (35, 3)), iterations=2)
     middle = np.zeros_like(skin)
-    middle[:, LABELS // 2 - CHEEK + 1 : LABELS // 2 + CHEEK] = 255
+    middle[:, LABELS // 2 - cheek + 1 : LABELS // 2 + cheek] = 255
     out = np.where(middle > 0, grown, shrunk)
     out[labels == 10] = 0
     out[np.isin(labels, (11, 12, 13))] = 255
     return np.asarray(out, np.uint8)
 
 
-def mask(labels: U8, box: Box, mode: Mode) -> U8:
+def mask(labels: U8, box: Box, mode: Mode, cheek: int = CHEEK) -> U8:
     """The soft mask on the crop box: (side, side), 0..255."""
     left, top, right, bottom = crop_box(box)
     x0, y0, x1, y1 = box
     side = right - left
-    whole = _bicubic(region(labels, mode), side, bottom - top)
+    whole = _bicubic(region(labels, mode, cheek), side, bottom - top)
     kept = np.zeros_like(whole)
     inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
     kept[inside] = whole[inside]

@@ -16,6 +16,7 @@ _UNET: dict[Version, tuple[str, str]] = {
     "1.0": ("musetalk/musetalk.json", "musetalk/pytorch_model.bin"),
 }
 _VAE = ("sd-vae/config.json", "sd-vae/diffusion_pytorch_model.bin")
+_PARSER = "face-parse-bisent/79999_iter.pth"
 _WHISPER = ("whisper/config.json", "whisper/pytorch_model.bin", "whisper/preprocessor_config.json")
 
 
@@ -25,7 +26,10 @@ class InstallationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Paths of the files that rendering needs, all present; JSON files are parsed."""
+    """Paths of the files that rendering needs, all present; JSON files are parsed.
+
+    parser_weights: BiSeNet's, for blend masks; none: they are drawn from landmarks.
+    """
 
     version: Version
     unet_config: dict[str, Any]
@@ -35,6 +39,7 @@ class Installation:
     whisper_config: dict[str, Any]
     whisper_weights: Path
     whisper_features: dict[str, Any]
+    parser_weights: Path | None = None
 
 
 def find(base: Path, version: Version = "1.5") -> Installation:
@@ -55,6 +60,7 @@ def find(base: Path, version: Version = "1.5") -> Installation:
         whisper_config=_json(models / whisper[0]),
         whisper_weights=models / whisper[1],
         whisper_features=_json(models / whisper[2]),
+        parser_weights=models / _PARSER if (models / _PARSER).is_file() else None,
     )
 
 
