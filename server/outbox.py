@@ -65,18 +65,17 @@ class Outbox:
 
 
 async def shut(socket: web.WebSocketResponse, transport: asyncio.Transport | None, code: int, reason: str) -> None:
-    """Close a WebSocket within CLOSE_SECONDS, by cutting the connection if the other side does not take part."""
+    """Close a WebSocket; the connection is cut after CLOSE_SECONDS, however much its client has not read by then."""
     task = asyncio.current_task()
     assert task is not None
+    if transport is not None:
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, transport.abort)
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await socket.close(code=code, message=reason.encode(), drain=False)
-            return
     except (TimeoutError, ConnectionError, RuntimeError):
         log.debug("websocket_cut")
     except asyncio.CancelledError:
         # aiohttp's writers wait on one shared future: one that is cancelled leaves the others a cancelled future.
         if task.cancelling():
             raise
-    if transport is not None:
-        transport.abort()

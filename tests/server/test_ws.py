@@ -205,6 +205,11 @@ async def test_a_client_that_does_not_read_is_dropped(serve: Serve, monkeypatch:
     server = await serve()
     made = await server.session()
     host, port = server.client.host, server.client.port
+    runner = server.client.server.runner
+    assert runner is not None
+    manager = runner.server
+    assert manager is not None
+    connections = len(manager.connections)
     _, writer = await asyncio.open_connection(host, port, limit=1024)
     writer.write(
         f"GET {made['engine_url']} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -221,6 +226,7 @@ async def test_a_client_that_does_not_read_is_dropped(serve: Serve, monkeypatch:
             await asyncio.sleep(0)
     await until(lambda: not session.listeners)
     assert server.sessions.viewers(session) == 0
+    await until(lambda: len(manager.connections) == connections)  # what was not read is not kept for it
     writer.transport.abort()
 
 
