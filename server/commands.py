@@ -113,6 +113,10 @@ class Bar:
 
 
 def _models(settings: Settings, arguments: argparse.Namespace) -> int:
+    if arguments.what == "musetalk":
+        from server.musetalk_commands import fetch_models
+
+        return fetch_models(settings, arguments)
     from avatars.models import FetchFailed, fetch
 
     try:

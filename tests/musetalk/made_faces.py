@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -10,9 +11,15 @@ import numpy as np
 from avatars.avatar import Avatar, Faces
 from pipeline.lipsync.musetalk import boxes, parsing
 
+GOLDEN = (
+    Path(os.environ.get("LECTERN_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
+    / "musetalk"
+    / "golden"
+)
+
 
 def mesh(x: float, y: float, size: float = 60.0) -> np.ndarray:
-    """(468, 3): a face, point 29 of its nose at (x, y), 2 * size wide and 2.4 * size high, its chin 1.2 * size below."""
+    """(468, 3): a face, point 29 of its nose at (x, y), 2 * size wide, 2.4 * size high, its chin 1.2 * size below."""
     points = np.zeros((468, 3), np.float32)
     points[:, :2] = x, y
     turn = 2 * np.pi * np.arange(len(boxes.OVAL)) / len(boxes.OVAL)
