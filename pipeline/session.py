@@ -15,7 +15,7 @@ import structlog
 from avatars.avatar import Avatar
 from pipeline.events import Event, Problem, ProcessingStatus, SpeechEnded
 from pipeline.fanout import Fanout, Viewer, ViewerClosed
-from pipeline.lipsync.engine import Face
+from pipeline.lipsync.engine import EngineFallback, Face
 from pipeline.media import SpeechChunk, VideoSettings
 from pipeline.mouths import MouthOrders
 from pipeline.picture import PictureMaker
@@ -220,6 +220,8 @@ class LiveSession:
             self._fell_back = True
             log.error("engine_failed", session=self.id, exc_info=error)
             message = "The lip-sync engine failed; the tutor goes on speaking, partly without moving lips."
+            if isinstance(error, EngineFallback):
+                message = str(error)
             self._tell(Problem("engine_fallback", message, None, {"cause": type(error).__name__}))
 
     # -- figures ------------------------------------------------------------------------------------------------

@@ -58,21 +58,26 @@ class Admission:
     def awake(self) -> int:
         return sum(seat.awake for seat in self._seats.values())
 
-    def admit(self, session_id: str, now: float) -> Refusal | None:
-        """A new session, awake from the start. None: it has its seat."""
+    def admit(self, session_id: str, now: float, capacity: int | None = None) -> Refusal | None:
+        """A new session, awake from the start. None: it has its seat.
+
+        capacity: how many the lip-sync engine can serve, here and in `wake`; None: it sets no limit.
+        """
         if len(self._seats) >= self.limits.max_records:
             return Refusal("too many sessions wait for their students", self._soonest(now))
-        if self.awake >= self.limits.max_sessions:
-            return Refusal("every seat is taken", self._soonest(now))
+        full = self._full(capacity, now)
+        if full is not None:
+            return full
         self._seats[session_id] = _Seat(created=now, awake=True, empty_since=now)
         return None
 
-    def wake(self, session_id: str, now: float) -> Refusal | None:
+    def wake(self, session_id: str, now: float, capacity: int | None = None) -> Refusal | None:
         """Somebody wants a session that may sleep. None: it may be (or is) awake."""
         seat = self._seats[session_id]
         if not seat.awake:
-            if self.awake >= self.limits.max_sessions:
-                return Refusal("every seat is taken", self._soonest(now))
+            full = self._full(capacity, now)
+            if full is not None:
+                return full
             seat.awake = True
         if seat.present == 0 and seat.joined:
             seat.empty_since = now
@@ -140,6 +145,13 @@ class Admission:
             if seat.awake and seat.joined:
                 times.append(seat.empty_since + self.limits.leave)
         return min(times, default=None)
+
+    def _full(self, capacity: int | None, now: float) -> Refusal | None:
+        if self.awake >= self.limits.max_sessions:
+            return Refusal("every seat is taken", self._soonest(now))
+        if capacity is not None and self.awake >= capacity:
+            return Refusal("the lip-sync engine serves as many as it can", self._soonest(now))
+        return None
 
     def _patience(self, seat: _Seat) -> float:
         return self.limits.timeout if seat.joined else self.limits.first

@@ -65,6 +65,7 @@ def build_app(
         Limits(limits.max_sessions, limits.first_seconds, limits.leave_seconds, limits.timeout_seconds),
         parts.open,
         parts.close,
+        capacity=getattr(engine, "capacity", lambda: None),
     )
     try:
         book.get(settings.voice.default)

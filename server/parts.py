@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,10 @@ from server.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from server.rtc.settings import RtcSettings
+
+
+_NEEDED = ("torch", "diffusers", "transformers", "safetensors", "PIL")
+"""What MuseTalk needs beyond requirements.txt, as it is imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +63,33 @@ def choose_engine(settings: Settings) -> Choice:
     """The warp engine, unless MuseTalk is asked for and can run here."""
     from pipeline.lipsync.warp.engine import WarpEngine
 
-    why = "MuseTalk is off (lipsync.enable_musetalk)"
-    if settings.lipsync.enable_musetalk:
-        why = f"MuseTalk was asked for but cannot run here: {_obstacle(settings.lipsync.musetalk_base)}"
-    return Choice(WarpEngine(threads=settings.lipsync.threads), why)
+    lipsync = settings.lipsync
+    warp = WarpEngine(threads=lipsync.threads)
+    if not lipsync.enable_musetalk:
+        return Choice(warp, "MuseTalk is off (lipsync.enable_musetalk)")
+    obstacle = _obstacle(lipsync.musetalk_base)
+    if obstacle is not None or lipsync.musetalk_base is None:
+        return Choice(warp, f"MuseTalk was asked for but cannot run here: {obstacle}")
+    from pipeline.lipsync.musetalk.engine import MuseTalkEngine
+    from pipeline.lipsync.musetalk.messages import WorkerSettings
+
+    worker = WorkerSettings(lipsync.musetalk_base, threads=max(1, (os.cpu_count() or 2) - 1))
+    return Choice(MuseTalkEngine(worker, warp), f"MuseTalk, from {lipsync.musetalk_base}")
 
 
-def _obstacle(base: Path | None) -> str:
+def _obstacle(base: Path | None) -> str | None:
     """What is in MuseTalk's way, the first thing to mend first."""
     if base is None:
         return "lipsync.musetalk_base (MUSETALK_BASE) names no folder with its models"
     if not base.is_dir():
         return f"the folder {base} (MUSETALK_BASE) does not exist"
-    if importlib.util.find_spec("torch") is None:
-        return "torch is not installed"
-    return "this version of Lectern has no MuseTalk engine"
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"{', '.join(missing)} not installed: pip install -r requirements-gpu.txt"
+    from pipeline.lipsync.musetalk.installation import InstallationError, find
+
+    try:
+        find(base)
+    except InstallationError as error:
+        return str(error)
+    return None

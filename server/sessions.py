@@ -77,8 +77,11 @@ class Sessions:
         open_live: Open,
         close_live: Close,
         *,
+        capacity: Callable[[], int | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """capacity: how many speaking sessions the lip-sync engine can serve, if it knows."""
+        self._capacity = capacity
         self._admission = Admission(limits)
         self._open = open_live
         self._close = close_live
@@ -155,7 +158,7 @@ class Sessions:
             kb_id=kb_id,
             created_at=time.time(),
         )
-        _or_503(self._admission.admit(session.id, self._clock()))
+        _or_503(self._admission.admit(session.id, self._clock(), self._capacity()))
         self._sessions[session.id] = session
         try:
             async with session.lock:
@@ -171,7 +174,7 @@ class Sessions:
         """The live part, started again if the session slept. 503 at_capacity; 404 if it ended meanwhile."""
         async with session.lock:
             self.get(session.id)
-            _or_503(self._admission.wake(session.id, self._clock()))
+            _or_503(self._admission.wake(session.id, self._clock(), self._capacity()))
             if session.live is None:
                 try:
                     session.live = await self._open(session)

@@ -12,6 +12,11 @@ from pipeline.media import MouthPatch, SpeechChunk
 Mouth = Any
 """One frame's mouth in the engine's own terms (warp: MouthShape; musetalk: a row of audio features). Opaque outside."""
 
+
+class EngineFallback(RuntimeError):
+    """This engine failed and another goes on in its place; str() says so to people."""
+
+
 Progress = Callable[[float], None]
 """Told how far a piece of work is, 0..1."""
 

@@ -25,10 +25,10 @@ BEFORE, AROUND = 2, 10  # frame i takes 10 positions: 4 past, 2 of its own, 4 to
 class Listener:
     """Turns sound into prompts; one instance for each device. Not thread-safe."""
 
-    def __init__(self, installation: Installation, device: str = "cpu") -> None:
-        self._device = torch.device(device)
+    def __init__(self, installation: Installation, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
+        self._device, self._dtype = torch.device(device), dtype
         self._extract = WhisperFeatureExtractor(**installation.whisper_features)
-        self._encoder = networks.whisper_encoder(installation).to(self._device)
+        self._encoder = networks.whisper_encoder(installation).to(self._device, dtype)
 
     def features(self, sound: F32) -> F32:
         """Mono float sound at 16 kHz -> (positions, 5, 384), floor(samples / 16000 * 50) positions.
@@ -39,13 +39,16 @@ class Listener:
         parts = [self.encode([sound[start : start + SEGMENT]])[0] for start in range(0, len(sound), SEGMENT)]
         return np.concatenate(parts)[:count] if parts else np.zeros((0, LAYERS, WIDTH), np.float32)
 
-    @torch.inference_mode()
     def encode(self, sounds: list[F32]) -> F32:
         """Up to 30 s each, mono at 16 kHz -> (len(sounds), 1500, 5, 384), in one call of the encoder."""
-        mel = self._extract(sounds, sampling_rate=RATE, return_tensors="pt").input_features.to(self._device)
-        states = self._encoder(mel, output_hidden_states=True).hidden_states
-        stacked = torch.stack(tuple(states), dim=2)
-        return np.asarray(stacked.float().cpu().numpy())
+        return np.asarray(self.states(sounds).float().cpu().numpy())
+
+    @torch.inference_mode()
+    def states(self, sounds: list[F32]) -> torch.Tensor:
+        """The same, left on the device."""
+        mel = self._extract(sounds, sampling_rate=RATE, return_tensors="pt", device=str(self._device)).input_features
+        states = self._encoder(mel.to(self._device, self._dtype), output_hidden_states=True).hidden_states
+        return torch.stack(tuple(states), dim=2)
 
     def prompts(self, sound: F32, fps: int = 25) -> F32:
         """(frames, 50, 384) of a sound that is known whole, floor(samples / 16000 * fps) frames."""

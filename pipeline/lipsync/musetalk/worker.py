@@ -1,0 +1,306 @@
+"""The process of a device: hears utterances, draws mouths in batches, writes patches into the shared memory.
+
+Started by renderer.py as `python -m pipeline.lipsync.musetalk.worker SOCKET-FD MEMORY-FD`; ends with its socket.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import mmap
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+_began = time.monotonic()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402 - the clock starts before the slowest import
+
+from avatars.master import map_cache  # noqa: E402
+from pipeline.lipsync.musetalk import drawing, prepared, prompts  # noqa: E402
+from pipeline.lipsync.musetalk.installation import InstallationError, find  # noqa: E402
+from pipeline.lipsync.musetalk.listening import Block, Hearing  # noqa: E402
+from pipeline.lipsync.musetalk.messages import (  # noqa: E402
+    Answer,
+    Cancel,
+    CloseAvatar,
+    Draw,
+    Failed,
+    Figures,
+    Forget,
+    FromWorker,
+    OpenAvatar,
+    Opened,
+    Ready,
+    Sound,
+    Stop,
+    ToWorker,
+    WorkerSettings,
+)
+from pipeline.lipsync.musetalk.scheduler import Batch, Job, Scheduler  # noqa: E402
+from pipeline.lipsync.musetalk.stage import Stage  # noqa: E402
+
+log = logging.getLogger(__name__)
+
+ENCODE_TOGETHER = 8
+"""Utterances in one call of the encoder."""
+
+KEPT_FRAMES = 1500
+"""Frames of an utterance whose features are kept: speech is made 2 s ahead and mouths are asked for 0.4 s ahead, but a
+voice may give a whole long sentence at once."""
+
+_SIZES = {"cuda": (1, 2, 4, 8, 16, 32), "cpu": (1,)}  # a CPU gains nothing by batches
+_PR_SET_PDEATHSIG = 1
+
+
+class Inbox:
+    """Messages as they come, read by a thread of its own. The process ends when the server does."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._messages: deque[ToWorker] = deque()
+        self._came = threading.Condition()
+        threading.Thread(target=self._read, name="inbox", daemon=True).start()
+
+    def take(self, seconds: float | None) -> list[ToWorker]:
+        """All that came; waits up to `seconds` for the first (None: as long as it takes)."""
+        with self._came:
+            if not self._messages:
+                self._came.wait(seconds)
+            taken = list(self._messages)
+            self._messages.clear()
+        return taken
+
+    def _read(self) -> None:
+        while True:
+            try:
+                messages = self._connection.recv()
+            except (EOFError, OSError):
+                os._exit(0)  # the server has gone: nothing is left to do, whatever the device is at
+            with self._came:
+                self._messages.extend(messages)
+                self._came.notify()
+
+
+@dataclass(slots=True)
+class _Utterance:
+    hearing: Hearing
+    blocks: deque[Block]
+
+    def window(self, index: int) -> torch.Tensor | None:
+        for block in reversed(self.blocks):
+            if block.first <= index < block.first + block.count:
+                return block.window(index)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """A batch under way. done: the CUDA event at its end."""
+
+    batch: Batch
+    answers: list[FromWorker]
+    began: float
+    done: Any
+
+
+class Worker:
+    """Holds what is loaded and what was asked; `run` until it is told to stop."""
+
+    def __init__(self, settings: WorkerSettings, inbox: Inbox, connection: Connection, memory: torch.Tensor) -> None:
+        """memory: (slots, slot_bytes) uint8. Raises InstallationError."""
+        self._inbox, self._connection, self._memory = inbox, connection, memory
+        name = settings.device
+        if name == "auto":
+            name = "cuda:0" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(name)
+        self._async = self.device.type == "cuda"
+        precision = settings.precision or ("fp16" if self._async else "fp32")
+        dtype = drawing.DTYPES[precision]
+        installation = find(settings.base, settings.version)
+        self._listener = prompts.Listener(installation, name, dtype)
+        self._drawer = drawing.load(installation, self.device, precision, settings.sizes or _SIZES[self.device.type])
+        self._listener.states([np.zeros(prompts.RATE, np.float32)])
+        self._scheduler = Scheduler(self._drawer.costs, run_ahead=settings.run_ahead, longest=settings.longest)
+        self._stages: dict[int, Stage] = {}
+        self._utterances: dict[int, _Utterance] = {}
+        self._draws: dict[int, Draw] = {}
+        self._out: list[FromWorker] = []
+        self._batches = self._encodings = 0
+        self._told = 0.0
+        self._stopped = False
+
+    def run(self) -> None:
+        """Until Stop. One batch at most is on the device; the next one is chosen when it has ended."""
+        self._out.append(Ready(str(self.device), self._drawer.costs, time.monotonic() - _began))
+        under_way: _Drawing | None = None
+        while not self._stopped:
+            self._send()
+            busy = under_way is not None or any(u.hearing.wants for u in self._utterances.values())
+            wait = 0.0 if busy else self._scheduler.wake(time.monotonic())
+            if under_way is not None:
+                under_way.done.synchronize()
+                self._scheduler.took(under_way.batch.bucket, time.monotonic() - under_way.began)
+            for message in self._inbox.take(wait):
+                self._handle(message)
+            self._encode()
+            now = time.monotonic()
+            for job in self._scheduler.late(now):
+                self._answer(job, "late")
+            batch = self._scheduler.next(now)
+            ended, under_way = under_way, self._begin(batch) if batch is not None else None
+            if ended is not None:
+                self._end(ended)
+            if under_way is not None and under_way.done is None:  # on the CPU it is done already
+                self._scheduler.took(under_way.batch.bucket, time.monotonic() - under_way.began)
+                self._end(under_way)
+                under_way = None
+
+    # -- what comes in ------------------------------------------------------------------------------------------
+
+    def _handle(self, message: ToWorker) -> None:
+        match message:
+            case Draw():
+                self._draws[message.job] = message
+                self._scheduler.add(
+                    Job(message.job, message.utterance, message.index, message.deadline), time.monotonic()
+                )
+            case Cancel():
+                if self._scheduler.cancel(message.job):
+                    del self._draws[message.job]
+                    self._out.append(Answer(message.job, "cancelled"))
+            case Sound():
+                new = _Utterance(Hearing(), deque())
+                self._utterances.setdefault(message.utterance, new).hearing.feed(message.sound, message.last)
+            case Forget():
+                self._utterances.pop(message.utterance, None)
+                for job in self._scheduler.forget(message.utterance):
+                    self._answer(job, "cancelled")
+            case OpenAvatar():
+                self._open(message)
+            case CloseAvatar():
+                self._stages.pop(message.avatar, None)
+            case Stop():
+                self._stopped = True
+
+    def _open(self, order: OpenAvatar) -> None:
+        try:
+            folder = Path(order.folder)
+            data = prepared.load(folder / "musetalk", count=order.count)
+            frames = map_cache(folder, order.width, order.height, order.count)
+            stage = Stage(data, frames, order.width, order.height, self.device, self._drawer.dtype)
+        except (OSError, ValueError, prepared.NotPrepared) as error:
+            self._out.append(Opened(order.avatar, problem=f"{type(error).__name__}: {error}"))
+            return
+        if stage.bytes > self._memory.shape[1]:
+            problem = f"its patches of {stage.width}x{stage.height} are larger than the memory they come back in"
+            self._out.append(Opened(order.avatar, problem=problem))
+            return
+        self._stages[order.avatar] = stage
+        self._out.append(Opened(order.avatar, stage.width, stage.height))
+
+    # -- the device's work --------------------------------------------------------------------------------------
+
+    def _encode(self) -> None:
+        """One call of the encoder, for the utterances that have new sound."""
+        wanting = [(key, u) for key, u in self._utterances.items() if u.hearing.wants][:ENCODE_TOGETHER]
+        if not wanting:
+            return
+        self._encodings += 1
+        states = self._listener.states([utterance.hearing.sound() for _, utterance in wanting])
+        for (key, utterance), features in zip(wanting, states, strict=True):
+            block = utterance.hearing.take(features)
+            if block is None:
+                continue
+            utterance.blocks.append(block)
+            while utterance.blocks[0].first + utterance.blocks[0].count < utterance.hearing.known - KEPT_FRAMES:
+                utterance.blocks.popleft()
+            self._scheduler.hear(key, utterance.hearing.known)
+
+    def _begin(self, batch: Batch) -> _Drawing | None:
+        """Put a batch on the device, grouped by avatar; what cannot be drawn is answered at once."""
+        began = time.monotonic()
+        latents, windows, draws = [], [], []
+        for job in sorted(batch.jobs, key=lambda job: self._draws[job.id].avatar):
+            draw = self._draws.pop(job.id)
+            stage = self._stages.get(draw.avatar)
+            window = self._utterances[draw.utterance].window(draw.index) if draw.utterance in self._utterances else None
+            if stage is None or window is None or not stage.usable[draw.frame]:
+                self._out.append(Answer(draw.job, "nothing"))
+                continue
+            draws.append(draw)
+            latents.append(stage.latents[draw.frame])
+            windows.append(window)
+        if not draws:
+            return None
+        faces = self._drawer.draw(batch.bucket, latents, windows)
+        answers: list[FromWorker] = []
+        start = 0
+        while start < len(draws):
+            end = start
+            while end < len(draws) and draws[end].avatar == draws[start].avatar:
+                end += 1
+            part, stage = draws[start:end], self._stages[draws[start].avatar]
+            patches = stage.lay(faces[start:end], [d.frame for d in part], [d.presence for d in part])
+            for draw, patch in zip(part, patches, strict=True):
+                self._memory[draw.slot, : stage.bytes].copy_(patch, non_blocking=True)
+                answers.append(Answer(draw.job, "drawn", stage.places[draw.frame]))
+            start = end
+        done = None
+        if self._async:
+            done = torch.cuda.Event(blocking=True)
+            done.record()
+        return _Drawing(batch, answers, began, done)
+
+    def _end(self, drawing_: _Drawing) -> None:
+        self._batches += 1
+        self._out.extend(drawing_.answers)
+
+    def _answer(self, job: Job, outcome: Any) -> None:
+        self._draws.pop(job.id, None)
+        self._out.append(Answer(job.id, outcome))
+
+    def _send(self) -> None:
+        now = time.monotonic()
+        if now - self._told >= 1.0 and self._batches:
+            self._told = now
+            counts = self._scheduler
+            self._out.append(Figures(counts.drawn, counts.skipped, self._batches, self._encodings, dict(counts.costs)))
+        if self._out:
+            self._connection.send(self._out)
+            self._out = []
+
+
+def main(arguments: list[str]) -> int:
+    """Ends with the server: by its socket, and by the kernel's word if this process hangs."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the server's to handle
+    connection = Connection(int(arguments[0]))
+    settings: WorkerSettings = connection.recv()
+    os.nice(settings.nice)
+    torch.set_num_threads(settings.threads)
+    memory = torch.frombuffer(mmap.mmap(int(arguments[1]), 0), dtype=torch.uint8).view(settings.slots, -1)
+    inbox = Inbox(connection)
+    try:
+        worker = Worker(settings, inbox, connection, memory)
+        if worker.device.type == "cuda":  # copies from the device go straight into the shared memory
+            torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.numel(), 0)
+        worker.run()
+    except Exception as error:
+        logging.basicConfig()
+        log.exception("the worker failed")
+        connection.send([Failed(f"{type(error).__name__}: {error}", isinstance(error, InstallationError))])
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
