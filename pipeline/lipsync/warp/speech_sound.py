@@ -23,7 +23,7 @@ _KEPT = 16  # frames whose mouths are remembered
 # guesses the mean. The means are those of the synthetic voices.
 MEAN_OPENING, MEAN_LOUDNESS, BASE = 0.255, 0.27, 0.38
 NET_GAIN, BAND_GAIN, ROUND_PART = 1.4, 0.32, 0.3
-CLOSURE_FROM, CLOSURE_SPAN, CLOSURE_DEPTH = 0.2, 0.25, 0.6
+CLOSURE_FROM, CLOSURE_SPAN, CLOSURE_DEPTH = 0.24, 0.24, 0.6
 
 
 class SoundTrack:
