@@ -15,7 +15,7 @@ class MediaClock:
     """A grid of instants on the monotonic clock. Pure: `now` comes in.
 
     The grid never moves, so real intervals and media times agree for good (a 42 ms interval with 40 ms of media time
-    creeps to 155 ms within 40 s, see the measurements in docs/decisions.md). What was missed in a stall is left out:
+    creeps to 155 ms within 40 s, measured with aiortc and Chromium). What was missed in a stall is left out:
     the content goes on, its times jump, and nothing is sent late in a burst.
     """
 

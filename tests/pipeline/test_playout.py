@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from avatars.avatar import pingpong
 from pipeline.events import Caption, Event, Interrupted, SpeechEnded, SpeechStarted
 from pipeline.media import SAMPLES_PER_FRAME, Pcm, WordMark
-from pipeline.playout import AHEAD, QUEUE, START_LIMIT, Beat, Order, Playout, QueueFull
+from pipeline.playout import AHEAD, QUEUE, START_LIMIT, START_MOUTHS, Beat, Order, Playout, QueueFull
 
 COUNT = 7
 
@@ -294,6 +294,25 @@ def test_a_slow_engine_gets_its_time_in_one_go() -> None:
     stage.ready = True
     stage.tick()
     assert stage.beats[-1].speech == ("a", 0)
+
+
+def test_only_the_first_mouths_are_waited_for() -> None:
+    stage = Stage()
+    stage.speech("a", 20)
+    beat = stage.playout.next(stage.now, lambda order: order.source[1] < START_MOUTHS)
+    assert beat.speech == ("a", 0)
+
+
+def test_a_start_that_was_planned_too_early_is_put_off_by_what_a_mouth_takes() -> None:
+    stage = Stage(ready=False)
+    stage.speech("a", 10)
+    stage.playout.render_seconds = 0.07  # known by now
+    stage.tick()
+    first = [order.position for order in stage.playout.orders() if order.source == ("a", 0)]
+    assert first == [2]
+    stage.ready = True
+    stage.tick(2)
+    assert [beat.speech for beat in stage.beats] == [None, None, ("a", 0)]
 
 
 ACTIONS = st.lists(

@@ -78,6 +78,7 @@ async def test_an_interruption_is_silence_on_the_next_packets_and_the_voice_is_s
         assert stage.of(SpeechEnded, second)[0].heard == ""
         assert stage.of(Interrupted) == [Interrupted(1, [first, second])]
         assert (stage.speaker.open, stage.live.generation) == (0, 1)
+        assert stage.speaker.chunks < 12, "of the 12 of the first text"
         again = stage.live.say("again")
         assert (await stage.event(SpeechEnded, again)).generation == 1
 
@@ -248,6 +249,18 @@ class Clip:
 
     async def aclose(self) -> None:
         self.closed += 1
+
+
+async def test_a_recording_whose_turn_never_came_is_closed_by_an_interruption(show: OpenShow) -> None:
+    async with show() as stage:
+        for _ in range(3):
+            stage.live.say("word " * 20)
+        never = Clip("never")
+        stage.live.play(never)
+        await stage.event(SpeechStarted)
+        stage.live.interrupt()
+        await stage.live.close()
+        assert never.closed == 1
 
 
 async def test_recordings_are_spoken_and_closed_whether_or_not_their_turn_came(show: OpenShow) -> None:
