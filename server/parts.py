@@ -1,4 +1,4 @@
-"""The parts the settings describe: the avatar store, how avatars are built, the lip-sync engine, WebRTC's settings."""
+"""The parts the settings describe: avatar store, avatar builder, lip-sync engine, language model, personas, WebRTC."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 
 from avatars.stages import BuildSettings
 from avatars.store import AvatarStore
+from pipeline.language_model import LanguageModel, OpenAIModel, Repeater
 from pipeline.lipsync.engine import LipSyncEngine
-from server.settings import Settings, SettingsError
+from pipeline.lipsync.musetalk.installation import Version
+from pipeline.persona import Persona
+from server.settings import Settings, SettingsError, TutorSettings
 
 if TYPE_CHECKING:
+    from pipeline.lipsync.musetalk.messages import WorkerSettings
     from server.rtc.settings import RtcSettings
 
 
@@ -59,6 +63,26 @@ def rtc_settings(settings: Settings) -> RtcSettings:
         raise SettingsError(f"webrtc: {error}") from error
 
 
+def language_model(settings: Settings) -> LanguageModel:
+    """The model that is set, or one that repeats."""
+    client = settings.model.client()
+    return Repeater() if client is None else OpenAIModel(client)
+
+
+def persona_of(
+    settings: Settings, *tutors: str | None, text: str | None = None, language: str | None = None
+) -> Persona:
+    """Who the tutor is: as asked for (text, language), else its own by the first of its names, else as for all."""
+    model = settings.model
+    own = next((model.tutors[name] for name in tutors if name in model.tutors), TutorSettings())
+    return Persona(
+        text=text or own.persona or model.persona,
+        language=language or own.language or model.language or None,
+        voice=own.voice,
+        model=own.model,
+    )
+
+
 def choose_engine(settings: Settings) -> Choice:
     """The warp engine, unless MuseTalk is asked for and can run here."""
     from pipeline.lipsync.warp.engine import WarpEngine
@@ -67,17 +91,23 @@ def choose_engine(settings: Settings) -> Choice:
     warp = WarpEngine(threads=lipsync.threads)
     if not lipsync.enable_musetalk:
         return Choice(warp, "MuseTalk is off (lipsync.enable_musetalk)")
-    obstacle = _obstacle(lipsync.musetalk_base)
+    obstacle = _obstacle(lipsync.musetalk_base, settings.musetalk.version)
     if obstacle is not None or lipsync.musetalk_base is None:
         return Choice(warp, f"MuseTalk was asked for but cannot run here: {obstacle}")
     from pipeline.lipsync.musetalk.engine import MuseTalkEngine
+
+    worker = musetalk_worker(lipsync.musetalk_base, settings.musetalk.version)
+    return Choice(MuseTalkEngine(worker, warp, settings.musetalk), f"MuseTalk, from {lipsync.musetalk_base}")
+
+
+def musetalk_worker(base: Path, version: Version = "1.5") -> WorkerSettings:
+    """How MuseTalk's worker process is to work."""
     from pipeline.lipsync.musetalk.messages import WorkerSettings
 
-    worker = WorkerSettings(lipsync.musetalk_base, threads=max(1, (os.cpu_count() or 2) - 1))
-    return Choice(MuseTalkEngine(worker, warp), f"MuseTalk, from {lipsync.musetalk_base}")
+    return WorkerSettings(base, version, threads=max(1, (os.cpu_count() or 2) - 1))
 
 
-def _obstacle(base: Path | None) -> str | None:
+def _obstacle(base: Path | None, version: Version) -> str | None:
     """What is in MuseTalk's way, the first thing to mend first."""
     if base is None:
         return "lipsync.musetalk_base (MUSETALK_BASE) names no folder with its models"
@@ -89,7 +119,7 @@ def _obstacle(base: Path | None) -> str | None:
     from pipeline.lipsync.musetalk.installation import InstallationError, find
 
     try:
-        find(base)
+        find(base, version)
     except InstallationError as error:
         return str(error)
     return None

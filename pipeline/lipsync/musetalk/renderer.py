@@ -353,7 +353,10 @@ class Renderer:
         canvas = self._canvas.get(order.avatar)
         if answer.outcome != "drawn" or canvas is None:
             memory.free.appendleft(order.slot)
-            _settle(order.future, None)
+            if answer.outcome == "nothing":
+                _settle(order.future, None)
+            else:  # late: whoever ordered it counts it so
+                order.future.cancel()
             return
         _settle(order.future, memory.patch(order.slot, canvas, answer.place))
 
