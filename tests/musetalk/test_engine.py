@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 SOON = 120.0
-"""A deadline that is met on any machine: a CPU takes 0.2 s a mouth with the tiny network, several times that when busy."""
+"""Seconds to a deadline that is met on any machine: a mouth of the tiny network takes 0.2 s of a core."""
 
 Patch = Future[MouthPatch | None]
 

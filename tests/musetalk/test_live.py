@@ -1,4 +1,4 @@
-"""A whole live session with ENABLE_MUSETALK=true and the golden installation: upload, POST, WHEP, say, decoded frames."""
+"""A whole live session with ENABLE_MUSETALK=true and the golden installation, from the upload to decoded frames."""
 
 from __future__ import annotations
 
