@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from avatars.store import AvatarStore
 
+from avatars.store import AvatarStore
 from bench.figures import Figure, spread
 from bench.serving import Server
 from bench.speech import LONG, SHORT
