@@ -35,6 +35,13 @@ def parser() -> argparse.ArgumentParser:
     create.add_argument("video", help="mp4, mov, mkv or webm; or a JPEG or PNG portrait")
     create.add_argument("--tutor", default=None, help="the tutor it belongs to (default: the same name)")
     create.add_argument("--blur", action="store_true", help="blur the background behind the person")
+    take = avatar.add_parser("import", help="take over an avatar made by MuseTalk's own scripts")
+    take.add_argument("id", help="its name: letters, digits, . _ - (at most 64)")
+    take.add_argument(
+        "folder", help="results/…/avatars/NAME: full_imgs/, mask/, coords.pkl, mask_coords.pkl, latents.pt"
+    )
+    take.add_argument("--tutor", default=None, help="the tutor it belongs to (default: the same name)")
+    take.add_argument("--version", choices=["1.5", "1.0"], help="the model it was made for, if the folder does not say")
     avatar.add_parser("list", help="list the avatars and their states")
     delete = avatar.add_parser("delete", help="delete an avatar")
     delete.add_argument("id")

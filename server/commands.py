@@ -57,6 +57,10 @@ def _avatar(settings: Settings, arguments: argparse.Namespace) -> int:
     if arguments.action == "delete":
         store.delete(arguments.id)
         return 0
+    if arguments.action == "import":
+        from server.musetalk_commands import import_avatar
+
+        return import_avatar(settings, arguments)
     return _create(settings, arguments)
 
 

@@ -1,14 +1,21 @@
-"""The commands that are MuseTalk's: fetching its models."""
+"""The commands that are MuseTalk's: fetching its models, taking over its avatars."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import importlib.util
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from avatars.avatar import Avatar
+from pipeline.lipsync.engine import Progress
 from pipeline.lipsync.musetalk.fetch import FetchError, Step, fetch
+from pipeline.lipsync.musetalk.installation import Version
 from server.settings import ROOT, Settings
 
 DEFAULT_BASE = ROOT / "models" / "musetalk"
@@ -31,6 +38,66 @@ def fetch_models(settings: Settings, arguments: argparse.Namespace) -> int:
     print(f"MuseTalk's files are in {base}.")
     if settings.lipsync.musetalk_base != base:
         print(f"Use them with: MUSETALK_BASE={base} ENABLE_MUSETALK=true")
+    return 0
+
+
+def import_avatar(settings: Settings, arguments: argparse.Namespace) -> int:
+    """`avatar import`: an ordinary avatar of the folder's pictures, with the folder's own data for MuseTalk."""
+    if importlib.util.find_spec("torch") is None:
+        print("torch is needed to read latents.pt: pip install -r requirements-gpu.txt", file=sys.stderr)
+        return 1
+    from avatars.cli import create
+    from pipeline.lipsync.musetalk import prepared, reference_avatar
+    from pipeline.lipsync.musetalk.settings import write_of_avatar
+    from pipeline.lipsync.warp.engine import WarpEngine
+    from server.commands import Bar
+    from server.parts import avatar_store, build_settings
+
+    folder = Path(arguments.folder)
+    try:
+        source = reference_avatar.read(folder)
+    except reference_avatar.ImportRefused as error:
+        print(error, file=sys.stderr)
+        return 1
+    version: Version = arguments.version or source.version or settings.musetalk.version
+    changes: dict[str, Any] = {"bbox_shift": source.bbox_shift} if source.bbox_shift else {}
+    key = settings.musetalk.model_copy(update={"version": version, **changes}).key()
+    warp = WarpEngine(threads=settings.lipsync.threads)  # MuseTalk's engine needs its data too
+
+    def prepare(avatar: Avatar, progress: Progress) -> None:
+        warp.prepare(avatar, progress)
+        own = avatar.path / prepared.FOLDER
+        write_of_avatar(own, changes)
+        prepared.save(reference_avatar.prepare(source, avatar, version, key), own)
+
+    store = avatar_store(settings)
+    bar = Bar()
+    try:
+        with tempfile.TemporaryDirectory(prefix="import-", dir=store.uploads, ignore_cleanup_errors=True) as scratch:
+            clip = Path(scratch) / "clip.mkv"
+            print(f"{len(source.pictures)} frames of {source.width}x{source.height}, for MuseTalk {version}")
+            reference_avatar.write_clip(source, clip)
+            record = create(
+                store,
+                dataclasses.replace(build_settings(settings), max_bytes=shutil.disk_usage(scratch).total),
+                prepare,
+                arguments.id,
+                clip,
+                bar.show,
+                tutor_id=arguments.tutor or arguments.id,
+                consent=True,
+            )
+    except reference_avatar.ImportRefused as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        bar.end()
+        warp.close()
+    print(f"{record.id} is ready: {record.frames / record.fps:.1f} s, {record.width}x{record.height}")
+    if record.frames < len(source.pictures):
+        print(f"  its first {record.frames} frames: avatars.max_seconds is {settings.avatars.max_seconds:g}")
+    if version != settings.musetalk.version:
+        print(f"  made for {version}, while musetalk.version is {settings.musetalk.version}: it will be prepared anew")
     return 0
 
 

@@ -18,6 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from pipeline.lipsync.musetalk.settings import MuseTalkSettings
 from pipeline.media import VideoSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,6 +142,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     avatars: AvatarSettings = AvatarSettings()
     lipsync: LipSyncSettings = LipSyncSettings()
+    musetalk: MuseTalkSettings = MuseTalkSettings()
     voice: VoiceSettings = VoiceSettings()
     video: VideoGroup = VideoGroup()
     sessions: SessionSettings = SessionSettings()

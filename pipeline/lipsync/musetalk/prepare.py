@@ -14,13 +14,12 @@ from pipeline.lipsync.musetalk import blending, colour, latents, networks, prepa
 from pipeline.lipsync.musetalk.boxes import boxes
 from pipeline.lipsync.musetalk.installation import Installation
 from pipeline.lipsync.musetalk.parsing import FaceParser, LandmarkParser
-from pipeline.lipsync.musetalk.prepared import Box, Prepared
+from pipeline.lipsync.musetalk.prepared import FOLDER, Box, Prepared
 from pipeline.lipsync.musetalk.settings import MuseTalkSettings
 
 U8 = NDArray[np.uint8]
 Progress = Callable[[float], None]
 
-FOLDER = "musetalk"
 BATCH = 8  # frames; the encoder takes two pictures of each
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ I64 = NDArray[np.int64]
 Box = tuple[int, int, int, int]
 
 FORMAT = 1
-FILE = "prepared.npz"
+FOLDER, FILE = "musetalk", "prepared.npz"
 NO_BOX: Box = (0, 0, 0, 0)
 LATENT = (8, 32, 32)
 
