@@ -63,8 +63,37 @@ class Interrupted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TextStream(Event):
+    """The next piece of an answer's text, as the language model writes it, mostly before it is spoken.
+
+    demonstration: no model is configured, the tutor repeats what it was asked.
+    """
+
+    type: ClassVar[str] = "text_stream"
+    utterance_id: str
+    text: str
+    demonstration: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextComplete(Event):
+    """Exactly one for every answer: all of its text that was written (it may be spoken yet).
+
+    reason: finished; interrupted; failed (its end is then the sentence that tells the student so).
+    """
+
+    type: ClassVar[str] = "text_complete"
+    utterance_id: str
+    text: str
+    reason: str = "finished"
+    demonstration: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessingStatus(Event):
-    """What the tutor is doing: idle, thinking, speaking."""
+    """What the tutor is doing: idle, listening (the student speaks), waiting (for the words of what the student said),
+    thinking, speaking, interrupted (the student speaks over it, it is silent and may go on).
+    """
 
     type: ClassVar[str] = "processing_status"
     status: str
@@ -75,7 +104,7 @@ class Problem(Event):
     """Something went wrong, or went on by another way; the session lives. `code` is stable.
 
     Codes: voice_fallback (another voice took over), cannot_say (part of the text was left out), voice_failed,
-    engine_fallback, queue_full, audio_unreadable.
+    engine_fallback, queue_full, audio_unreadable, and those of pipeline.language_model.ModelError.
     """
 
     type: ClassVar[str] = "error"

@@ -87,6 +87,7 @@ class Playout:
         self._pending: Beat | None = None
         self._position = 0
         self.generation = 0
+        self.held = False  # silence, with everything where it is: speech begins or goes on when this is lifted
         self.starts_late = 0  # utterances that began without their first mouths
         self.underruns = 0  # gaps within utterances
         self.render_seconds = 0.02  # how long a mouth takes, from its order to its patch; kept by the driver
@@ -135,6 +136,7 @@ class Playout:
         ended: list[Event] = [_ended(utterance, "interrupted") for utterance in self._queue]
         ids = [utterance.id for utterance in self._queue]
         self._queue.clear()
+        self.held = False
         self.generation += 1
         return [*ended, Interrupted(self.generation, ids)]
 
@@ -204,6 +206,9 @@ class Playout:
         self._pending = None
         self._position = beat.position + 1
         utterance = self._find(beat.speech[0]) if beat.speech is not None else None
+        if utterance is not None and self.held:
+            self._put_off(utterance)
+            utterance = None
         if utterance is None:
             return None, self._retire()
         events: list[Event] = []
@@ -248,7 +253,7 @@ class Playout:
 
     def _begin(self, position: int, now: float, rendered: Callable[[Order], bool]) -> None:
         """Let the first utterance begin if its time has come, or put it off until its first mouths are ready."""
-        if not self._queue:
+        if not self._queue or self.held:
             return
         head = self._queue[0]
         if head.begun or head.start is None:
@@ -272,6 +277,11 @@ class Playout:
 
     def _speech_at(self, position: int, starve: bool = False) -> tuple[Utterance, int] | None:
         """Which frame of which utterance a position carries. starve: it is decided now; what is missing is a gap."""
+        if self.held:
+            head = self._queue[0] if self._queue else None
+            if starve and head is not None and head.start is not None and head.start <= position:
+                self._put_off(head)
+            return None
         for utterance in self._queue:
             if utterance.start is None or position < utterance.start:
                 return None
@@ -284,10 +294,15 @@ class Playout:
                 if starve:
                     self.underruns += not utterance.starving
                     utterance.starving = True
-                    utterance.start += 1
-                    self._schedule()
+                    self._put_off(utterance)
                 return None
         return None
+
+    def _put_off(self, utterance: Utterance) -> None:
+        """What it has left comes one position later."""
+        assert utterance.start is not None
+        utterance.start += 1
+        self._schedule()
 
     def _step(self, fade: _Fade, position: int, speech: tuple[Utterance, int] | None) -> tuple[_Fade, Order | None]:
         """The mouth at a position, given how it stood at the one before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,13 +40,15 @@ class SpeakerLike(Protocol):
 
     def speak(
         self,
-        text: str,
+        text: str | AsyncIterable[str],
         *,
         voice: str | None = None,
         on_problem: Callable[[Problem], None],
         utterance_id: str | None = None,
     ) -> AsyncIterator[SpeechChunk]:
-        """The speech of a text, marks in seconds of the utterance. `aclose()` stops it. Raises VoiceError."""
+        """The speech of a text, or of one that is still being written, marks in seconds of the utterance. `aclose()`
+        stops it. Raises VoiceError.
+        """
 
 
 class LiveSession:
@@ -135,14 +137,18 @@ class LiveSession:
 
     # -- speech -------------------------------------------------------------------------------------------------
 
-    def say(self, text: str, *, voice: str | None = None) -> str:
-        """Queue a text; gives the utterance's id. Raises QueueFull, SessionClosed."""
+    def say(self, text: str | AsyncIterable[str], *, voice: str | None = None) -> str:
+        """Queue a text, or the pieces of one that is still being written; gives the utterance's id.
+
+        Pieces are read when its turn comes, and left unread after an interruption: whoever writes them must not wait
+        for that. Raises QueueFull, SessionClosed.
+        """
 
         def opener(on_problem: Callable[[Problem], None]) -> AsyncIterator[SpeechChunk]:
             return self._speaker.speak(text, voice=voice, on_problem=on_problem, utterance_id=utterance_id)
 
         utterance_id = secrets.token_hex(8)
-        return self._queue(utterance_id, text, opener, recorded=False)
+        return self._queue(utterance_id, text if isinstance(text, str) else "", opener, recorded=False)
 
     def play(self, chunks: AsyncIterator[SpeechChunk], *, text: str = "") -> str:
         """Queue speech that was recorded; gives the utterance's id. Its `aclose()`, if it has one, is called at the end
@@ -159,6 +165,16 @@ class LiveSession:
             self._running.release.order_mouths()
         self._emit(events)
         return self._playout.generation
+
+    def hold(self) -> None:
+        """Fall silent at once and stay where it is, until `resume` or `interrupt`; status and queue stay."""
+        self._playout.held = True
+        self._order_mouths()
+
+    def resume(self) -> None:
+        """Go on where `hold` came, at the next picture."""
+        self._playout.held = False
+        self._order_mouths()
 
     @property
     def generation(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.lipsync.engine import Mouth
 from pipeline.media import FRAME_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME, Pcm, WordMark
+from pipeline.voices.words import joined
 
 
 class SoundQueue:
@@ -107,8 +108,8 @@ class Utterance:
     def heard(self, finished: bool) -> str:
         """The words that were heard: of a word that was cut off, at least half."""
         if finished:
-            return " ".join(word.text for word in self.words) if self.words else self.text
-        return " ".join(word.text for word in _heard(self.words, self.position))
+            return joined(word.text for word in self.words) if self.words else self.text
+        return joined(word.text for word in _heard(self.words, self.position))
 
 
 def _heard(words: Sequence[WordMark], position: float) -> list[WordMark]:

@@ -12,18 +12,19 @@ import structlog
 from aiohttp import web
 
 from avatars.builder import AvatarBuilder
+from pipeline.language_model import LanguageModel
 from pipeline.lipsync.engine import LipSyncEngine
 from pipeline.session import LiveSession
 from pipeline.speaker import Speaker
 from pipeline.voices.book import VoiceBook
 from pipeline.voices.voice import VoiceError
-from server import avatars_api, pages, sessions_api, ws
+from server import avatars_api, pages, sessions_api, speech, ws
 from server.admission import Limits
 from server.faces import Faces
-from server.keys import BUILDER, ENGINE, PEERS, RTC, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
+from server.keys import BUILDER, ENGINE, MODEL, PEERS, RTC, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
 from server.live import LiveFactory, LiveParts
 from server.logs import request_log
-from server.parts import avatar_store, build_settings, choose_engine, rtc_settings
+from server.parts import avatar_store, build_settings, choose_engine, language_model, rtc_settings
 from server.problems import problem_middleware
 from server.rtc.registry import PeerRegistry
 from server.security import add_headers, browser_guard, is_loopback
@@ -41,11 +42,12 @@ def build_app(
     *,
     engine: LipSyncEngine | None = None,
     book: VoiceBook | None = None,
+    model: LanguageModel | None = None,
     live: LiveFactory = LiveSession,
 ) -> web.Application:
     """The whole server as an application that is not started yet. Raises SettingsError.
 
-    engine, book, live: other ones than the settings choose; for tests.
+    engine, book, model, live: other ones than the settings choose; for tests.
     """
     started = time.monotonic()
     app = web.Application(
@@ -59,7 +61,8 @@ def build_app(
     book = book or VoiceBook()
     store = avatar_store(settings)
     rtc = rtc_settings(settings)
-    parts = LiveParts(settings, Faces(store, engine), Speaker(book, settings.voice.default), live)
+    model = model or language_model(settings)
+    parts = LiveParts(settings, Faces(store, engine), Speaker(book, settings.voice.default), model, live)
     limits = settings.sessions
     sessions = Sessions(
         Limits(limits.max_sessions, limits.first_seconds, limits.leave_seconds, limits.timeout_seconds),
@@ -67,13 +70,14 @@ def build_app(
         parts.close,
         capacity=getattr(engine, "capacity", lambda: None),
     )
-    try:
-        book.get(settings.voice.default)
-    except VoiceError as error:
-        raise SettingsError(f"voice.default: {error}") from error
+    for key, voice in _voices(settings):
+        try:
+            book.get(voice)
+        except VoiceError as error:
+            raise SettingsError(f"{key}: {error}") from error
 
     app[SETTINGS], app[STORE], app[RTC] = settings, store, rtc
-    app[ENGINE], app[VOICES], app[SESSIONS] = engine, book, sessions
+    app[ENGINE], app[VOICES], app[MODEL], app[SESSIONS] = engine, book, model, sessions
     app[BUILDER] = AvatarBuilder(store, build_settings(settings), engine.prepare)
     app[PEERS] = PeerRegistry(rtc)
     app[STOPPING] = asyncio.Event()
@@ -95,6 +99,7 @@ def build_app(
                 "version": _version(),
                 "engine": engine.name,
                 "voice": book.resolve(settings.voice.default),
+                "mode": speech.mode(app),
                 "sessions": {"active": sessions.awake, "max": limits.max_sessions, "total": len(sessions.all())},
                 "viewers": app[PEERS].count(),
                 "uptime_seconds": round(time.monotonic() - started, 1),
@@ -116,6 +121,8 @@ async def _run_parts(app: web.Application) -> AsyncIterator[None]:
         stack.callback(app[ENGINE].close)
         stack.push_async_callback(app[VOICES].close)
         await app[VOICES].warm_up()
+        stack.push_async_callback(app[MODEL].close)
+        await app[MODEL].warm_up()
         stack.push_async_callback(app[BUILDER].close)
         await app[BUILDER].start()
         stack.push_async_callback(app[SESSIONS].close)
@@ -128,6 +135,13 @@ async def _stop_talking(app: web.Application) -> None:
     """At the beginning of the end: streams stop and sockets close, so that no handler is waited for."""
     app[STOPPING].set()
     await app[SESSIONS].close()
+
+
+def _voices(settings: Settings) -> list[tuple[str, str]]:
+    """Every voice that the settings name, with its key."""
+    tutors = settings.model.tutors.items()
+    own = [(f"model.tutors.{name}.voice", tutor.voice) for name, tutor in tutors if tutor.voice is not None]
+    return [("voice.default", settings.voice.default), *own]
 
 
 def _version() -> str:

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from avatars.builder import AvatarBuilder
 from avatars.store import AvatarStore
+from pipeline.language_model import LanguageModel
 from pipeline.lipsync.engine import LipSyncEngine
 from pipeline.voices.book import VoiceBook
 from server.rtc.registry import PeerRegistry
@@ -20,6 +21,7 @@ STORE: web.AppKey[AvatarStore] = web.AppKey("store", AvatarStore)
 BUILDER: web.AppKey[AvatarBuilder] = web.AppKey("builder", AvatarBuilder)
 ENGINE: web.AppKey[LipSyncEngine] = web.AppKey("engine", LipSyncEngine)
 VOICES: web.AppKey[VoiceBook] = web.AppKey("voices", VoiceBook)
+MODEL: web.AppKey[LanguageModel] = web.AppKey("model", LanguageModel)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
 RTC: web.AppKey[RtcSettings] = web.AppKey("rtc", RtcSettings)
 PEERS: web.AppKey[PeerRegistry] = web.AppKey("peers", PeerRegistry)

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import structlog
 
+from pipeline.conversation import Conversation
+from pipeline.history import History
+from pipeline.language_model import LanguageModel
 from pipeline.session import LiveSession
 from pipeline.speaker import Speaker
 from server.faces import Faces
@@ -25,28 +28,55 @@ CLOSE_SECONDS = 5.0
 class LiveParts:
     """Opens and closes live sessions for the registry (server.sessions)."""
 
-    def __init__(self, settings: Settings, faces: Faces, speaker: Speaker, factory: LiveFactory = LiveSession) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        faces: Faces,
+        speaker: Speaker,
+        model: LanguageModel,
+        factory: LiveFactory = LiveSession,
+    ) -> None:
         self._video = settings.video.encoder()
         self._faces = faces
         self._speaker = speaker
+        self._model = model
+        self._history_tokens = settings.model.history_tokens
         self._factory = factory
 
     async def open(self, session: Session) -> LiveSession:
         """Raises AvatarError when the avatar has gone or is not ready."""
         opened = await self._faces.acquire(session.avatar_id)
+        talk = self._conversation(session)
         try:
-            live = self._factory(session.id, opened.avatar, opened.face, self._speaker, self._video, session.emit)
+            live = self._factory(session.id, opened.avatar, opened.face, self._speaker, self._video, talk.take)
+            talk.attach(live)
             async with asyncio.timeout(START_SECONDS):
                 await live.start()
         except BaseException:
             self._faces.release(session.avatar_id)
             raise
+        session.conversation = talk
         return live
+
+    def _conversation(self, session: Session) -> Conversation:
+        if session.history is None:
+            session.history = History(self._history_tokens)
+        return Conversation(
+            session.emit,
+            self._model,
+            session.persona,
+            session.history,
+            voice=lambda: session.voice,
+            kb_id=session.kb_id,
+        )
 
     async def close(self, session: Session, live: LiveSession) -> None:
         """Always gives the face back, also when closing goes wrong or takes too long."""
+        talk, session.conversation = session.conversation, None
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
+                if talk is not None:
+                    await talk.close()
                 await live.close()
         except TimeoutError:
             log.error("live_session_close_late", session=session.id)

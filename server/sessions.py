@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from pipeline.events import Event
+from pipeline.history import History
+from pipeline.persona import Persona
 from server.admission import Admission, Due, Limits, Refusal
 from server.problems import ProblemError, at_capacity
 
 if TYPE_CHECKING:
+    from pipeline.conversation import Conversation
     from pipeline.session import LiveSession
 
 log = structlog.get_logger(__name__)
@@ -38,7 +41,9 @@ END_SECONDS = 2.0  # for each viewer and WebSocket to close when their session e
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One student's session. `live` is None while it sleeps: nobody is there, and only this record is kept."""
+    """One student's session. `live` and `conversation` are None while it sleeps: nobody is there, and only this record
+    is kept, with what was said.
+    """
 
     id: str
     token: str
@@ -48,7 +53,10 @@ class Session:
     tutor_id: str | None
     kb_id: str | None
     created_at: float  # time.time()
+    persona: Persona = field(default_factory=Persona)
     live: LiveSession | None = None
+    conversation: Conversation | None = None
+    history: History | None = None
     ended: bool = False
     listeners: set[Listener] = field(default_factory=set)
     enders: dict[object, Ender] = field(default_factory=dict)
@@ -146,6 +154,7 @@ class Sessions:
         tutor_id: str | None = None,
         kb_id: str | None = None,
         voice: str | None = None,
+        persona: Persona | None = None,
     ) -> Session:
         """A new session, awake: its picture and sound run. 503 at_capacity when every seat is taken."""
         session = Session(
@@ -157,6 +166,7 @@ class Sessions:
             tutor_id=tutor_id,
             kb_id=kb_id,
             created_at=time.time(),
+            persona=persona or Persona(),
         )
         _or_503(self._admission.admit(session.id, self._clock(), self._capacity()))
         self._sessions[session.id] = session

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server import speech
 from server.bodies import read_json
-from server.keys import PEERS, RTC, SESSIONS, STORE
+from server.keys import PEERS, RTC, SESSIONS, SETTINGS, STORE
+from server.parts import persona_of
 from server.problems import ProblemError
 from server.security import require_manager, session_of
 from server.sessions import Session, iso, summary
@@ -26,13 +27,19 @@ class _Body(BaseModel):
 
 
 class NewSession(_Body):
-    """tutor_id or avatar_id, or both; then the avatar_id counts."""
+    """tutor_id or avatar_id, or both; then the avatar_id counts. persona, language: instead of the tutor's own."""
 
     student_id: Name
     tutor_id: Name | None = None
     avatar_id: Name | None = None
     kb_id: Name | None = None
     voice: Name | None = None
+    persona: Annotated[str, Field(min_length=1, max_length=8000)] | None = None
+    language: Annotated[str, Field(min_length=1, max_length=60)] | None = None
+
+
+class Ask(_Body):
+    text: Annotated[str, Field(min_length=1)]
 
 
 class Say(_Body):
@@ -47,6 +54,7 @@ def add_routes(app: web.Application) -> None:
             web.get("/v1/sessions", show_all),
             web.get("/v1/sessions/{session_id}", show),
             web.delete("/v1/sessions/{session_id}", delete),
+            web.post("/v1/sessions/{session_id}/ask", ask),
             web.post("/v1/sessions/{session_id}/say", say),
             web.post("/v1/sessions/{session_id}/audio", audio),
             web.post("/v1/sessions/{session_id}/interrupt", interrupt),
@@ -66,12 +74,16 @@ async def create(request: web.Request) -> web.Response:
     avatar_id = await asyncio.to_thread(
         avatar_for, request.app[STORE], avatar_id=body.avatar_id, tutor_id=body.tutor_id
     )
+    owner = (await asyncio.to_thread(request.app[STORE].get, avatar_id)).tutor_id
     session = await request.app[SESSIONS].create(
         avatar_id=avatar_id,
         student_id=body.student_id,
         tutor_id=body.tutor_id,
         kb_id=body.kb_id,
         voice=body.voice,
+        persona=persona_of(
+            request.app[SETTINGS], body.tutor_id, owner, avatar_id, text=body.persona, language=body.language
+        ),
     )
     return web.json_response(
         _created(request.app, session), status=201, headers={"Location": f"/v1/sessions/{session.id}"}
@@ -92,6 +104,7 @@ def _created(app: web.Application, session: Session) -> dict[str, Any]:
         "tutor_id": session.tutor_id,
         "student_id": session.student_id,
         "voice": session.voice,
+        "mode": speech.mode(app),
     }
 
 
@@ -109,6 +122,13 @@ async def show(request: web.Request) -> web.Response:
 async def delete(request: web.Request) -> web.Response:
     await request.app[SESSIONS].end(session_of(request), "deleted")
     return web.Response(status=204)
+
+
+async def ask(request: web.Request) -> web.Response:
+    session = session_of(request)
+    body = await read_json(request, Ask)
+    utterance = await speech.ask(request.app, session, body.text)
+    return web.json_response({"utterance_id": utterance, "mode": speech.mode(request.app)}, status=202)
 
 
 async def say(request: web.Request) -> web.Response:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from dotenv import dotenv_values
@@ -18,8 +19,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from pipeline.language_model import ModelSettings
 from pipeline.lipsync.musetalk.settings import MuseTalkSettings
 from pipeline.media import VideoSettings
+from pipeline.persona import DEFAULT as DEFAULT_PERSONA
 
 ROOT = Path(__file__).resolve().parents[1]
 _PREFIX = "LECTERN_"
@@ -69,11 +72,67 @@ class AvatarSettings(_Group):
 class LipSyncSettings(_Group):
     enable_musetalk: bool = False
     musetalk_base: Path | None = None
+    musetalk_version: Literal["1.5", "1.0"] = "1.5"
+    musetalk_device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")] = "auto"
+    musetalk_precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     threads: Annotated[int, Field(ge=1, le=64)] = 1
 
 
 class VoiceSettings(_Group):
     default: Annotated[str, Field(min_length=1)] = "hibari:heart"
+
+
+class TutorSettings(_Group):
+    """What a tutor has of its own; what is not set is as for all."""
+
+    persona: Annotated[str, Field(max_length=8000)] | None = None
+    language: Annotated[str, Field(max_length=60)] | None = None
+    voice: str | None = None
+    model: str | None = None
+
+
+class ModelGroup(_Group):
+    base_url: str = ""
+    api_key: SecretStr = SecretStr("")
+    name: str = ""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    max_tokens: Annotated[int, Field(ge=16, le=8192)] = 600
+    first_token_seconds: Annotated[float, Field(gt=0, le=25)] = 8.0
+    stall_seconds: Annotated[float, Field(gt=0, le=25)] = 8.0
+    history_tokens: Annotated[int, Field(ge=200, le=1_000_000)] = 3000
+    persona: Annotated[str, Field(max_length=8000)] = DEFAULT_PERSONA
+    language: Annotated[str, Field(max_length=60)] = ""
+    tutors: dict[str, TutorSettings] = {}
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("is not an address like http://127.0.0.1:11434/v1")
+        if parts.username or parts.password:
+            raise ValueError("must hold no password; the key belongs into model.api_key")
+        return value
+
+    @model_validator(mode="after")
+    def _named(self) -> ModelGroup:
+        if self.base_url and not self.name:
+            raise ValueError("name: the model of base_url needs its name, as its server calls it")
+        return self
+
+    def client(self) -> ModelSettings | None:
+        """The same, as the pipeline takes it; None: no model, the tutor repeats."""
+        if not self.base_url:
+            return None
+        return ModelSettings(
+            base_url=self.base_url,
+            name=self.name,
+            api_key=self.api_key.get_secret_value(),
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            first_token_seconds=self.first_token_seconds,
+            stall_seconds=self.stall_seconds,
+        )
 
 
 class VideoGroup(_Group):
@@ -144,6 +203,7 @@ class Settings(BaseSettings):
     lipsync: LipSyncSettings = LipSyncSettings()
     musetalk: MuseTalkSettings = MuseTalkSettings()
     voice: VoiceSettings = VoiceSettings()
+    model: ModelGroup = ModelGroup()
     video: VideoGroup = VideoGroup()
     sessions: SessionSettings = SessionSettings()
     webrtc: WebRtcSettings = WebRtcSettings()

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from pipeline.session import SessionClosed
 from server.bodies import BodySource, PartSource, next_part, read_form, stream_to_file, text_field
-from server.keys import SESSIONS, SETTINGS, VOICES
+from server.keys import MODEL, SESSIONS, SETTINGS, VOICES
 from server.problems import ProblemError
 from server.sessions import Session
 
@@ -33,13 +34,18 @@ def check_voice(app: web.Application, voice: str | None) -> None:
         app[VOICES].get(voice)
 
 
+async def ask(app: web.Application, session: Session, text: str) -> str:
+    """Have the tutor answer; gives the answer's utterance id. What it says now is dropped. Problems as for `say`."""
+    _check_text(app, text)
+    await app[SESSIONS].wake(session)
+    if session.conversation is None:
+        raise SessionClosed("This session is not running.")
+    return session.conversation.ask(text.strip())
+
+
 async def say(app: web.Application, session: Session, text: str, voice: str | None) -> str:
     """Queue a text; gives the utterance's id. 413 too_large, 422 invalid_request or unknown_voice, 429 queue_full."""
-    limit = app[SETTINGS].sessions.max_text_chars
-    if len(text) > limit:
-        raise ProblemError(413, "too_large", f"The text is longer than {limit} characters; send it in parts.")
-    if not text.strip():
-        raise ProblemError(422, "invalid_request", "There is nothing to say: the text is empty.")
+    _check_text(app, text)
     check_voice(app, voice)
     live = await app[SESSIONS].wake(session)
     return _queued(lambda: live.say(text, voice=voice or session.voice))
@@ -47,7 +53,12 @@ async def say(app: web.Application, session: Session, text: str, voice: str | No
 
 def interrupt(session: Session) -> int:
     """Stop what is said now and what waits; gives the new generation. A session that sleeps says nothing: 0."""
-    return session.live.interrupt() if session.live is not None else 0
+    return session.conversation.interrupt() if session.conversation is not None else 0
+
+
+def mode(app: web.Application) -> str:
+    """ "model", or "demo": no language model is set, the tutor repeats what is typed."""
+    return "demo" if app[MODEL].demonstration else "model"
 
 
 def stats(live: LiveSession) -> Any:
@@ -171,6 +182,14 @@ def _folder() -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _check_text(app: web.Application, text: str) -> None:
+    limit = app[SETTINGS].sessions.max_text_chars
+    if len(text) > limit:
+        raise ProblemError(413, "too_large", f"The text is longer than {limit} characters; send it in parts.")
+    if not text.strip():
+        raise ProblemError(422, "invalid_request", "There is nothing to say: the text is empty.")
 
 
 def _queued(order: Callable[[], str]) -> str:

@@ -117,13 +117,15 @@ class _Conversation:
                 self._answer(
                     message,
                     "processing_status",
-                    status="idle",
+                    status=talk.status if (talk := self._session.conversation) is not None else "idle",
+                    mode=speech.mode(self._app),
                     session_id=self._session.id,
                     avatar_id=self._session.avatar_id,
                     voice=self._session.voice,
                 )
             case Text():
-                await self._repeat(message)
+                utterance = await speech.ask(self._app, self._session, message.text)
+                self._answer(message, "processing_status", status="thinking", utterance_id=utterance)
             case Say():
                 utterance = await speech.say(self._app, self._session, message.text, message.voice)
                 self._answer(message, "processing_status", status="thinking", utterance_id=utterance)
@@ -136,14 +138,6 @@ class _Conversation:
                 await self._watch(message)
             case WebRtcIceCandidate():
                 await self._candidate(message)
-
-    async def _repeat(self, message: Text) -> None:
-        """No language model is configured: the tutor repeats what was typed, and says that it does."""
-        utterance = await speech.say(self._app, self._session, message.text, None)
-        common = {"utterance_id": utterance, "demonstration": True}
-        self._answer(message, "processing_status", status="thinking", utterance_id=utterance)
-        self._answer(message, "text_stream", text=message.text, **common)
-        self._answer(message, "text_complete", text=message.text, **common)
 
     async def _watch(self, message: WebRtcOffer) -> None:
         await self._drop_viewer()

@@ -1,9 +1,22 @@
-"""Which written words a voice's spoken words are: "7:30 pm" is read as "seven thirty P.M."."""
+"""Written words: which of them a voice's spoken ones are ("7:30 pm" is read as "seven thirty P.M."); joined to text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
+
+_UNSPACED = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
+_CLOSING = re.compile(r"[,.!?;:)\]}…，。！？；：、）」』]")
+
+
+def joined(words: Iterable[str]) -> str:
+    """Words as they are written: with spaces, but for Chinese and Japanese, and not before closing punctuation."""
+    text = ""
+    for word in words:
+        close = not text or _CLOSING.match(word) or _UNSPACED.match(text[-1]) or _UNSPACED.match(word)
+        text += word if close else f" {word}"
+    return text
 
 
 def align(written: Sequence[str], spoken: Sequence[str]) -> list[tuple[int, int]]:

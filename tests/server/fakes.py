@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -115,11 +115,32 @@ class FakeSession(FakeLive):
         await asyncio.gather(*self._plays, return_exceptions=True)
         await self.__aexit__()
 
-    def say(self, text: str, voice: str | None = None) -> str:
+    def say(self, text: str | AsyncIterable[str], voice: str | None = None) -> str:
         utterance = self._queue()
+        if isinstance(text, str):
+            self._say(utterance, text, voice)
+            return utterance
+
+        async def read() -> None:
+            self._say(utterance, "".join([piece async for piece in text]), voice)
+
+        task = asyncio.create_task(read())
+        self._plays.add(task)
+        return utterance
+
+    def _say(self, utterance: str, text: str, voice: str | None) -> None:
         self.said.append((text, voice))
         self.on_event(SpeechStarted(utterance_id=utterance, generation=self.generation, text=text))
-        return utterance
+
+    @property
+    def status(self) -> str:
+        return "speaking" if self.waiting else "idle"
+
+    def hold(self) -> None:
+        raise NotImplementedError("nobody speaks to this session")
+
+    def resume(self) -> None:
+        raise NotImplementedError("nobody speaks to this session")
 
     def play(self, chunks: AsyncIterator[SpeechChunk], text: str = "") -> str:
         utterance = self._queue()
