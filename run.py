@@ -42,6 +42,14 @@ def parser() -> argparse.ArgumentParser:
     )
     take.add_argument("--tutor", default=None, help="the tutor it belongs to (default: the same name)")
     take.add_argument("--version", choices=["1.5", "1.0"], help="the model it was made for, if the folder does not say")
+    own = avatar.add_parser("musetalk", help="show or change an avatar's own settings for MuseTalk")
+    own.add_argument("id")
+    own.add_argument(
+        "changes",
+        nargs="*",
+        metavar="NAME=VALUE",
+        help="e.g. bbox_shift=5 or parsing=raw; NAME= takes the server's again",
+    )
     avatar.add_parser("list", help="list the avatars and their states")
     delete = avatar.add_parser("delete", help="delete an avatar")
     delete.add_argument("id")

@@ -61,6 +61,10 @@ def _avatar(settings: Settings, arguments: argparse.Namespace) -> int:
         from server.musetalk_commands import import_avatar
 
         return import_avatar(settings, arguments)
+    if arguments.action == "musetalk":
+        from server.musetalk_commands import avatar_settings
+
+        return avatar_settings(settings, arguments)
     return _create(settings, arguments)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from avatars.avatar import Avatar
+from avatars.errors import AvatarError
 from pipeline.lipsync.engine import Progress
 from pipeline.lipsync.musetalk.fetch import FetchError, Step, fetch
 from pipeline.lipsync.musetalk.installation import Version
@@ -98,6 +99,37 @@ def import_avatar(settings: Settings, arguments: argparse.Namespace) -> int:
         print(f"  its first {record.frames} frames: avatars.max_seconds is {settings.avatars.max_seconds:g}")
     if version != settings.musetalk.version:
         print(f"  made for {version}, while musetalk.version is {settings.musetalk.version}: it will be prepared anew")
+    return 0
+
+
+def avatar_settings(settings: Settings, arguments: argparse.Namespace) -> int:
+    """`avatar musetalk`: an avatar's own of the settings `musetalk`; a change counts when it is opened next."""
+    from pipeline.lipsync.musetalk import prepared
+    from pipeline.lipsync.musetalk.settings import AvatarSettingsError, of_avatar, own_of_avatar, write_of_avatar
+    from server.parts import avatar_store
+
+    store = avatar_store(settings)
+    if store.get(arguments.id).state != "ready":
+        raise AvatarError("not_ready")
+    folder = store.folder(arguments.id) / prepared.FOLDER
+    try:
+        own = own_of_avatar(folder)
+        for change in arguments.changes:
+            name, found, value = change.partition("=")
+            if not found:
+                raise AvatarSettingsError(f"{change}: write it as NAME=VALUE")
+            if value:
+                own[name] = value
+            else:
+                own.pop(name, None)
+        if arguments.changes:
+            write_of_avatar(folder, own)
+        effective = of_avatar(folder, settings.musetalk)
+    except AvatarSettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for name, value in effective.model_dump().items():
+        print(f"{name:14} {'-' if value is None else value!s:8} {'its own' if name in own else ''}".rstrip())
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from pipeline.lipsync.musetalk.boxes import boxes
 from pipeline.lipsync.musetalk.settings import MuseTalkSettings
@@ -59,24 +58,3 @@ def test_smoothing_does_not_reach_across_a_cut() -> None:
     got = boxes(landmarks, 320, 256, V15)
     assert got[:8].tolist() == [[40, 38, 160, 192]] * 8
     assert got[8:].tolist() == [[140, 38, 260, 192]] * 8
-
-
-def test_the_key_changes_with_what_counts_and_only_then() -> None:
-    assert V15.key() == MuseTalkSettings(bbox_shift=9).key()
-    assert V10.key() == MuseTalkSettings(version="1.0", extra_margin=3, cheek_width=80).key()
-    different = [
-        V15,
-        V10,
-        MuseTalkSettings(extra_margin=11),
-        MuseTalkSettings(version="1.0", bbox_shift=1),
-        MuseTalkSettings(calibration=0.01),
-        MuseTalkSettings(parsing="raw"),
-        MuseTalkSettings(cheek_width=80),
-    ]
-    assert len({settings.key() for settings in different}) == len(different)
-
-
-@pytest.mark.parametrize("wrong", [{"version": "2"}, {"bbox_shift": 500}, {"parsing": "neck"}, {"shift": 1}])
-def test_settings_that_are_none_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        MuseTalkSettings.model_validate(wrong)

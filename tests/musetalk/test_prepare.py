@@ -14,7 +14,7 @@ from pipeline.lipsync.musetalk import blending, colour, latents, networks, parsi
 from pipeline.lipsync.musetalk.boxes import boxes
 from pipeline.lipsync.musetalk.installation import find
 from pipeline.lipsync.musetalk.prepare import FOLDER, Preparer, on_box, prepare
-from pipeline.lipsync.musetalk.settings import AvatarSettingsError, MuseTalkSettings, of_avatar, write_of_avatar
+from pipeline.lipsync.musetalk.settings import MuseTalkSettings
 
 from .made_faces import avatar, mesh
 from .test_golden import GOLDEN
@@ -129,18 +129,3 @@ def test_the_parser_s_weights_are_found_beside_the_others(tmp_path: Path) -> Non
     (tmp_path / "models/face-parse-bisent").mkdir()
     (tmp_path / "models/face-parse-bisent/79999_iter.pth").write_bytes(b"x")
     assert find(tmp_path).parser_weights == tmp_path / "models/face-parse-bisent/79999_iter.pth"
-
-
-def test_an_avatar_s_own_settings_come_over_the_server_s(tmp_path: Path) -> None:
-    server = MuseTalkSettings(extra_margin=12)
-    assert of_avatar(tmp_path, server) == server
-    write_of_avatar(tmp_path / "musetalk", {"parsing": "raw"})
-    assert of_avatar(tmp_path / "musetalk", server) == MuseTalkSettings(extra_margin=12, parsing="raw")
-    write_of_avatar(tmp_path / "musetalk", {})
-    assert of_avatar(tmp_path / "musetalk", server) == server
-    with pytest.raises(ValueError, match="extra_margin"):
-        write_of_avatar(tmp_path, {"extra_margin": -1})
-    for wrong in ("[]", "{", '{"version": "3"}'):
-        (tmp_path / "settings.json").write_text(wrong)
-        with pytest.raises(AvatarSettingsError, match=r"settings\.json"):
-            of_avatar(tmp_path, server)

@@ -68,38 +68,49 @@ class AvatarSettingsError(Exception):
     """An avatar's own settings cannot be used; str() names the file and what is wrong."""
 
 
-def of_avatar(folder: Path, server: MuseTalkSettings) -> MuseTalkSettings:
-    """The server's settings with what `folder`/settings.json (an avatar's `musetalk` folder) changes.
+def own_of_avatar(folder: Path) -> dict[str, Any]:
+    """What an avatar has of its own in `folder`/settings.json (its `musetalk` folder); {}: nothing.
 
     Raises AvatarSettingsError.
     """
     path = folder / FILE
     try:
         changes = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(changes, dict):
-            raise ValueError("it holds no object")
-        return MuseTalkSettings.model_validate({**server.model_dump(), **changes})
     except FileNotFoundError:
-        return server
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise AvatarSettingsError(f"{path}: {where}: {first['msg']}") from error
+        return {}
     except (OSError, ValueError) as error:
         raise AvatarSettingsError(f"{path}: {error}") from error
+    if not isinstance(changes, dict):
+        raise AvatarSettingsError(f"{path}: it holds no object")
+    return changes
+
+
+def of_avatar(folder: Path, server: MuseTalkSettings) -> MuseTalkSettings:
+    """The server's settings with what the avatar changes. Raises AvatarSettingsError."""
+    changes = own_of_avatar(folder)
+    return _checked(folder / FILE, {**server.model_dump(), **changes}) if changes else server
 
 
 def write_of_avatar(folder: Path, changes: dict[str, Any]) -> None:
-    """Give an avatar settings of its own; {} takes them away. Raises ValidationError, OSError."""
-    MuseTalkSettings.model_validate(changes)
+    """Give an avatar settings of its own; {} takes them away. Raises AvatarSettingsError, OSError."""
     path = folder / FILE
     if not changes:
         path.unlink(missing_ok=True)
         return
+    kept = _checked(path, changes).model_dump(include=set(changes))
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{FILE}.{os.getpid()}.part"
     try:
-        part.write_text(json.dumps(changes, indent=1), encoding="utf-8")
+        part.write_text(json.dumps(kept, indent=1), encoding="utf-8")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _checked(path: Path, values: dict[str, Any]) -> MuseTalkSettings:
+    try:
+        return MuseTalkSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise AvatarSettingsError(f"{path}: {where}: {first['msg']}") from error
