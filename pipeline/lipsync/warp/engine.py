@@ -29,6 +29,12 @@ def default_analyser() -> SpeechAnalyser:
     return WarpAnalyser()
 
 
+def _warm_up() -> None:
+    from pipeline.lipsync.warp.speech_analyser import warm_up
+
+    warm_up()
+
+
 class WarpFace:
     """One avatar, opened. Shared by all sessions on it; thread-safe."""
 
@@ -78,6 +84,7 @@ class WarpEngine:
         self._locator_factory = locator_factory
         self._pool = ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="warp")
         self._room = threading.BoundedSemaphore(_QUEUE_PER_THREAD * max(1, threads))
+        self._cold = analyser_factory is default_analyser
 
     def prepare(self, avatar: Avatar, progress: Progress) -> None:
         """Work out the avatar's rig and write it to `avatar.path / "warp"`."""
@@ -91,6 +98,9 @@ class WarpEngine:
         progress(1.0)
 
     def open(self, avatar: Avatar) -> WarpFace:
+        if self._cold:  # the first session: its speech half is loaded while the student connects
+            self._cold = False
+            self._pool.submit(_warm_up)
         folder = avatar.path / self.name
         try:
             rig = rigs.load(folder, avatar.count)
