@@ -38,7 +38,7 @@ class Preparer:
         """Everything of one avatar, also written to `avatar.path / "musetalk"`.
 
         progress is told 0..1 after each batch; what it raises ends the work and leaves what was there before.
-        Holds one batch of frames at a time, and 32 kB of latents and about 15 kB of mask a frame.
+        Holds one batch of frames at a time, 32 kB of latents and some 30 kB of mask for each frame of 720p.
         """
         progress(0.0)
         count = avatar.count
