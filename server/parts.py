@@ -14,7 +14,7 @@ from pipeline.language_model import LanguageModel, OpenAIModel, Repeater
 from pipeline.lipsync.engine import LipSyncEngine
 from pipeline.lipsync.musetalk.installation import Version
 from pipeline.persona import Persona
-from server.settings import Settings, SettingsError, TutorSettings
+from server.settings import LipSyncSettings, Settings, SettingsError, TutorSettings
 
 if TYPE_CHECKING:
     from pipeline.lipsync.musetalk.messages import WorkerSettings
@@ -96,15 +96,17 @@ def choose_engine(settings: Settings) -> Choice:
         return Choice(warp, f"MuseTalk was asked for but cannot run here: {obstacle}")
     from pipeline.lipsync.musetalk.engine import MuseTalkEngine
 
-    worker = musetalk_worker(lipsync.musetalk_base, settings.musetalk.version)
+    worker = musetalk_worker(lipsync, lipsync.musetalk_base, settings.musetalk.version)
     return Choice(MuseTalkEngine(worker, warp, settings.musetalk), f"MuseTalk, from {lipsync.musetalk_base}")
 
 
-def musetalk_worker(base: Path, version: Version = "1.5") -> WorkerSettings:
+def musetalk_worker(lipsync: LipSyncSettings, base: Path, version: Version) -> WorkerSettings:
     """How MuseTalk's worker process is to work."""
     from pipeline.lipsync.musetalk.messages import WorkerSettings
 
-    return WorkerSettings(base, version, threads=max(1, (os.cpu_count() or 2) - 1))
+    precision = None if lipsync.musetalk_precision == "auto" else lipsync.musetalk_precision
+    threads = max(1, (os.cpu_count() or 2) - 1)
+    return WorkerSettings(base, version, lipsync.musetalk_device, precision, threads=threads)
 
 
 def _obstacle(base: Path | None, version: Version) -> str | None:

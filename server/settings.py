@@ -72,7 +72,6 @@ class AvatarSettings(_Group):
 class LipSyncSettings(_Group):
     enable_musetalk: bool = False
     musetalk_base: Path | None = None
-    musetalk_version: Literal["1.5", "1.0"] = "1.5"
     musetalk_device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")] = "auto"
     musetalk_precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     threads: Annotated[int, Field(ge=1, le=64)] = 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -188,9 +190,12 @@ def test_silence_has_no_mouths(face: MuseTalkFace) -> None:
 def test_a_dead_worker_is_told_bridged_by_warp_and_started_again(engine: MuseTalkEngine, face: MuseTalkFace) -> None:
     renderer = engine.renderer
     mouths = spoken(face, speech())
-    waiting = [face.submit(0, mouth, 1.0, time.monotonic() + SOON) for mouth in mouths[:6]]
+    gone = face.submit(0, mouths[0], 1.0, time.monotonic() + SOON - 1)
+    waiting = [face.submit(0, mouth, 1.0, time.monotonic() + SOON) for mouth in mouths[1:6]]
     pid = renderer.pid
     assert pid is not None
+    os.kill(pid, signal.SIGSTOP)  # so that none of them is finished before
+    gone.cancel()
     os.kill(pid, signal.SIGKILL)
     outcomes = [future.exception(20) for future in waiting if future.exception(20) is not None]
     assert len(outcomes) == 1
@@ -203,6 +208,19 @@ def test_a_dead_worker_is_told_bridged_by_warp_and_started_again(engine: MuseTal
     again = spoken(face, speech())[3]
     assert patch_of(face.submit(0, again, 1.0, time.monotonic() + SOON)) is not PATCH
     assert renderer.restarts == 1
+
+
+def test_a_worker_that_hangs_is_ended(
+    engine: MuseTalkEngine, face: MuseTalkFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mouth = spoken(face, speech())[0]
+    monkeypatch.setattr("pipeline.lipsync.musetalk.renderer.HANG_SECONDS", -SOON + 0.5)
+    pid = engine.renderer.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(EngineFallback, match="no answer"):
+        face.submit(0, mouth, 1.0, time.monotonic() + SOON).result(10)
+    assert not psutil.pid_exists(pid)
 
 
 def test_wrong_weights_are_told_once_and_warp_goes_on(tmp_path: Path, subject: Avatar) -> None:
@@ -234,3 +252,21 @@ def test_closing_leaves_no_process(subject: Avatar) -> None:
     assert pid is not None
     made.close()
     assert not psutil.pid_exists(pid)
+
+
+def test_the_worker_dies_with_its_server() -> None:
+    code = f"""
+import os, time
+from pathlib import Path
+from pipeline.lipsync.musetalk.messages import WorkerSettings
+from pipeline.lipsync.musetalk.renderer import Renderer
+renderer = Renderer(WorkerSettings(Path({str(GOLDEN)!r}), device="cpu"))
+renderer.start()
+while renderer.pid is None:
+    time.sleep(0.01)
+print(renderer.pid, flush=True)
+os._exit(9)
+"""
+    server = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert server.returncode == 9, server.stderr
+    wait_for(lambda: not psutil.pid_exists(int(server.stdout)), 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch", reason="MuseTalk needs torch: pip install -r requirements-gpu.txt")
+pytest.importorskip("torch", reason="MuseTalk needs torch: pip install -r requirements-gpu.txt")
+import torch
 
 from pipeline.lipsync.musetalk import analyser, prompts
 from pipeline.lipsync.musetalk.installation import find
@@ -157,7 +159,7 @@ def test_a_long_utterance_keeps_sound_from_before_when_it_rolls_over() -> None:
             part = hearing.sound()
             sizes.append(len(part))
             hearing.take(marks(part))
-    after = [size for before, size in zip(sizes, sizes[1:], strict=False) if size < before]
+    after = [size for before, size in itertools.pairwise(sizes) if size < before]
     assert len(after) == 4  # at 30 s, then every 20 s
     assert min(after) >= OVERLAP
     assert hearing._sound.size <= SEGMENT + 16_000  # what is behind is dropped
@@ -165,7 +167,7 @@ def test_a_long_utterance_keeps_sound_from_before_when_it_rolls_over() -> None:
 
 def test_the_server_waits_for_as_much_sound_as_the_worker_needs() -> None:
     assert analyser.CONTEXT == 3 * CONTEXT
-    assert CONTEXT == round(0.1325 * 16000)
+    assert round(0.1325 * 16000) == CONTEXT
     assert known_frames(CONTEXT - 1) == 0
     assert known_frames(CONTEXT) == 1
     assert known_frames(CONTEXT + FRAME) == 2

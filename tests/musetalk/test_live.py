@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -88,7 +90,7 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     monkeypatch.setattr(playout, "AHEAD", round(AHEAD_SECONDS * 25))
     chosen = parts.musetalk_worker
     monkeypatch.setattr(
-        parts, "musetalk_worker", lambda base: dataclasses.replace(chosen(base), run_ahead=AHEAD_SECONDS)
+        parts, "musetalk_worker", lambda *given: dataclasses.replace(chosen(*given), run_ahead=AHEAD_SECONDS)
     )
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     client = TestClient(TestServer(build_app(server_settings.load(config))))
@@ -130,12 +132,28 @@ async def test_a_live_session_shows_musetalk_s_mouth_and_nothing_else(server: An
             while (await heard(socket, "speech_ended"))["reason"] != "finished":
                 pass
         stats = (await (await server.get(f"/v1/sessions/{session['session_id']}/stats")).json())["live"]
+        seen, drawn = len(viewer.pictures), engine.renderer.figures.drawn
+
+        # The worker dies in mid-speech: told, and warp goes on to the end.
+        again = await server.post(f"/v1/sessions/{session['session_id']}/say", json={"text": TEXT})
+        assert again.status == 202
+        await heard(socket, "speech_started")
+        await viewer.until(lambda: bool(engine.renderer._orders))
+        assert engine.renderer.pid is not None
+        os.kill(engine.renderer.pid, signal.SIGKILL)
+        failure = await heard(socket, "error")
+        assert failure["code"] == "engine_fallback"
+        assert "warp" in failure["message"]
+        assert (await heard(socket, "speech_ended"))["reason"] == "finished"
+        after = (await (await server.get(f"/v1/sessions/{session['session_id']}/stats")).json())["live"]
+        assert after["mouths_failed"] == 1
+        assert after["mouths"] > stats["mouths"] + 40
         await socket.close()
     finally:
         await viewer.close()
     assert stats["mouths_failed"] == 0
-    drawn = engine.renderer.figures.drawn
     assert drawn > 0
+    del viewer.pictures[seen:]
     with server.app[STORE].lease("woman") as avatar:
         data = prepared.load(avatar.path / "musetalk")
         inside, outside = _differences(avatar, data, [picture for _, picture in viewer.pictures])
@@ -144,7 +162,6 @@ async def test_a_live_session_shows_musetalk_s_mouth_and_nothing_else(server: An
     assert max(outside) < 6, "something besides the mouth was changed"
     assert max(inside[:idle]) < 6
     assert max(inside) > 25, "no mouth was replaced"
-    print(f"drawn {drawn}, shown {sum(value > 15 for value in inside)} of {len(inside)}, stats {stats}")
 
 
 def _differences(

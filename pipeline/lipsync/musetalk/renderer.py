@@ -76,16 +76,19 @@ class Utterance:
     def __init__(self, renderer: Renderer, key: int, generation: int) -> None:
         self.key, self.generation = key, generation
         self._renderer = renderer
+        self._whole = True
         weakref.finalize(self, renderer.forget, key, generation).atexit = False
 
     def feed(self, sound: F32, last: bool) -> None:
         """The next sound, mono at 16 kHz."""
-        self._renderer.post(Sound(self.key, sound, last), self.generation)
+        if not self._renderer.post(Sound(self.key, sound, last), self.generation):
+            self._whole = False  # with a gap, mouths would no longer fit the sound
 
     @property
     def alive(self) -> bool:
-        """Whether its worker still runs."""
-        return self._renderer.generation == self.generation and self._renderer.ready is not None
+        """Whether its worker still runs, and got all of its sound."""
+        renderer = self._renderer
+        return self._whole and renderer.generation == self.generation and renderer.ready is not None
 
 
 class Renderer:
@@ -310,13 +313,18 @@ class Renderer:
                 try:
                     messages: list[FromWorker] = connection.recv()
                 except (EOFError, OSError):
-                    code = self._process.wait(STOP_SECONDS)
+                    try:
+                        code: int | None = self._process.wait(STOP_SECONDS)
+                    except subprocess.TimeoutExpired:
+                        code = None
                     return f"the worker process ended with status {code}", False
                 for message in messages:
                     if isinstance(message, Failed):
                         return message.message, message.lasting
                     self._take(message)
             now = time.monotonic()
+            if self._closing.is_set() and self.ready is None:
+                return "it was closed while it started", False
             if self.ready is None and now > ready_by:
                 return f"the worker was not ready after {READY_SECONDS:.0f} s", False
             if self._hangs(now):
@@ -383,16 +391,16 @@ class Renderer:
         if process is None:
             return
         if process.poll() is None:
-            try:
-                process.wait(0.5 if self._closing.is_set() else 0.0)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(STOP_SECONDS)
 
     def _fail_orders(self, why: str) -> None:
         """What was under way: the first mouth of each utterance fails, which tells its session; others fall back."""
         with self._lock:
-            orders = sorted(self._orders.values(), key=lambda order: order.deadline)
+            orders = sorted(
+                (order for order in self._orders.values() if not order.future.cancelled()),
+                key=lambda order: order.deadline,
+            )
             self._orders.clear()
         told: set[int] = set()
         for order in orders:

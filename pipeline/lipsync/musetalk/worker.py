@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 _began = time.monotonic()
+_PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
+if __name__ == "__main__":  # before torch is loaded, which takes seconds
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402 - the clock starts before the slowest import
@@ -58,7 +61,6 @@ KEPT_FRAMES = 1500
 voice may give a whole long sentence at once."""
 
 _SIZES = {"cuda": (1, 2, 4, 8, 16, 32), "cpu": (1,)}  # a CPU gains nothing by batches
-_PR_SET_PDEATHSIG = 1
 
 
 class Inbox:
@@ -281,10 +283,12 @@ class Worker:
 
 def main(arguments: list[str]) -> int:
     """Ends with the server: by its socket, and by the kernel's word if this process hangs."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the server's to handle
     connection = Connection(int(arguments[0]))
-    settings: WorkerSettings = connection.recv()
+    try:
+        settings: WorkerSettings = connection.recv()
+    except EOFError:
+        return 0
     os.nice(settings.nice)
     torch.set_num_threads(settings.threads)
     memory = torch.frombuffer(mmap.mmap(int(arguments[1]), 0), dtype=torch.uint8).view(settings.slots, -1)
