@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from avatars.avatar import Avatar
 from avatars.errors import AvatarError
+from avatars.record import AvatarRecord
 from pipeline.lipsync.engine import Progress
 from pipeline.lipsync.musetalk.fetch import FetchError, Step, fetch
 from pipeline.lipsync.musetalk.installation import Version
@@ -77,7 +78,7 @@ def import_avatar(settings: Settings, arguments: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory(prefix="import-", dir=store.uploads, ignore_cleanup_errors=True) as scratch:
             clip = Path(scratch) / "clip.mkv"
             print(f"{len(source.pictures)} frames of {source.width}x{source.height}, for MuseTalk {version}")
-            reference_avatar.write_clip(source, clip)
+            reference_avatar.write_clip(source, clip, lambda share: bar.show(_copying(arguments.id, share)))
             record = create(
                 store,
                 dataclasses.replace(build_settings(settings), max_bytes=shutil.disk_usage(scratch).total),
@@ -100,6 +101,10 @@ def import_avatar(settings: Settings, arguments: argparse.Namespace) -> int:
     if version != settings.musetalk.version:
         print(f"  made for {version}, while musetalk.version is {settings.musetalk.version}: it will be prepared anew")
     return 0
+
+
+def _copying(avatar_id: str, share: float) -> AvatarRecord:
+    return AvatarRecord(id=avatar_id, stage="copying the pictures", progress=share)
 
 
 def avatar_settings(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import run
 from pipeline.lipsync.musetalk.fetch import SOURCES, FetchError, Source, Step, fetch
 from pipeline.lipsync.musetalk.hub import Patience, declared
 from pipeline.lipsync.musetalk.installation import find
+from server import musetalk_commands
 
 from .made_faces import GOLDEN
 
@@ -330,3 +332,26 @@ def test_an_etag_is_a_hash_by_its_length_only() -> None:
     assert declared(f'W/"{"b" * 40}"') is not None
     assert declared('"17f2a-1b"') is None
     assert declared("") is None
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(100))
+    monkeypatch.setattr(musetalk_commands.time, "monotonic", lambda: float(next(now)))
+    for out in (_Terminal(), io.StringIO()):
+        bars = musetalk_commands.FetchBars(out)
+        for done in range(0, 3_000_001, 500_000):
+            bars.show(Step("unet.pth", done, 3_000_000))
+        bars.show(Step("unet.pth", 3_000_000, 3_000_000, "fetched", over=True))
+        bars.end()
+        said = out.getvalue()
+        if out.isatty():
+            assert "[############            ]  50% of     3 MB     500 kB/s  unet.pth" in said
+            assert said.endswith("unet.pth: fetched\n")
+        else:
+            shares = [line.split()[1] for line in said.splitlines()]
+            assert shares == ["0%", "33%", "50%", "83%", "100%", "fetched"]

@@ -186,7 +186,7 @@ LATENT = torch.zeros(1, 8, 32, 32)
         (_saved([LATENT / 0] * 4), r"latents\.pt: holds values that are no numbers"),
         (_saved({"a": LATENT}), r"latents\.pt: holds 0 latents"),
         (lambda folder: (folder / "latents.pt").write_bytes(b"x"), r"latents\.pt: cannot be read as tensors"),
-        (lambda folder: (folder / "full_imgs/00000000.png").write_bytes(b"x"), r"00000000\.png: cannot be read"),
+        (lambda folder: (folder / "full_imgs/00000000.png").write_bytes(b"x"), r"00000000\.png: is no PNG picture"),
         (lambda folder: (folder / "full_imgs/face.png").write_bytes(b"x"), r"face\.png: its name is no number"),
         (_picture("full_imgs/00000002.png", 150, 120), r"full_imgs: the pictures are not all of one size"),
         (lambda folder: (folder / "avator_info.json").write_text("["), r"avator_info\.json: cannot be read"),

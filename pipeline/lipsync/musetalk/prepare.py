@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -22,6 +23,11 @@ Progress = Callable[[float], None]
 
 BATCH = 8  # frames; the encoder takes two pictures of each
 log = logging.getLogger(__name__)
+
+
+def _exact() -> AbstractContextManager[None]:
+    """A GPU's convolutions as the CPU's: full float32 instead of TF32's 10 bits, and the same every time."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 class Preparer:
@@ -51,7 +57,8 @@ class Preparer:
             frames = [colour.bgr(avatar, n) for n in numbers]
             squares: list[Box] = [(int(b[0]), int(b[1]), int(b[2]), int(b[3])) for b in found[numbers]]
             crops = latents.crops(frames, squares).to(self._device)
-            encoded[numbers] = latents.encode(self._vae, crops).float().cpu().numpy()
+            with _exact():
+                encoded[numbers] = latents.encode(self._vae, crops).float().cpu().numpy()
             for n, box, labels in zip(
                 numbers, squares, self._parser.labels(frames, squares, avatar.faces.landmarks[numbers]), strict=True
             ):

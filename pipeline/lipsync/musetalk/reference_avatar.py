@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatars.avatar import FPS, Avatar
-from avatars.errors import AvatarError
-from avatars.sniff import picture_size, sniff
 from pipeline.lipsync.musetalk import prepared, unpickle
 from pipeline.lipsync.musetalk.boxes import SMALLEST
 from pipeline.lipsync.musetalk.installation import Version
@@ -93,7 +93,7 @@ def read(folder: Path) -> ReferenceAvatar:
     )
 
 
-def write_clip(avatar: ReferenceAvatar, path: Path) -> None:
+def write_clip(avatar: ReferenceAvatar, path: Path, progress: Callable[[float], None] = lambda _: None) -> None:
     """The pictures as a lossless video (Matroska, H.264 4:4:4 at 25 fps, BT.709). Raises ImportRefused, OSError."""
     with av.open(str(path), "w", format="matroska") as container:
         stream = container.add_stream("libx264", rate=FPS)
@@ -106,6 +106,7 @@ def write_clip(avatar: ReferenceAvatar, path: Path) -> None:
             frame = frame.reformat(format="yuv444p", dst_colorspace="ITU709", dst_color_range="MPEG")
             frame.pts, frame.time_base = n, Fraction(1, FPS)
             container.mux(stream.encode(frame))
+            progress((n + 1) / len(avatar.pictures))
         container.mux(stream.encode(None))
 
 
@@ -162,12 +163,15 @@ def _numbered(folder: Path) -> list[Path]:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """Width and height that the file declares, before anything of it is decoded."""
+    """Width and height that a PNG declares (ISO 15948, 5.2 and 11.2.2), before anything of it is decoded."""
     try:
-        kind = sniff(path)
-        width, height = picture_size(path, kind) if kind.demuxer is None else (0, 0)
-    except (AvatarError, OSError) as error:
-        raise ImportRefused(f"{path}: cannot be read as a picture") from error
+        with path.open("rb") as file:
+            head = file.read(24)
+    except OSError as error:
+        raise ImportRefused(f"{path}: cannot be read ({error.strerror})") from error
+    if len(head) < 24 or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
+        raise ImportRefused(f"{path}: is no PNG picture")
+    width, height = struct.unpack(">II", head[16:])
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
         raise ImportRefused(f"{path}: {width}x{height} is no size of a picture that can be imported")
     return width, height
