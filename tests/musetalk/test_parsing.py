@@ -33,6 +33,7 @@ def test_the_drawn_face_has_its_parts_in_their_places() -> None:
 
 
 def test_the_mask_of_a_drawn_face_holds_the_mouth_and_the_chin_but_not_the_eyes() -> None:
+    pytest.importorskip("PIL", reason="masks need pillow: pip install -r requirements-gpu.txt")
     soft = blending.mask(parsing.draw(BOX, mesh(160, 110)), BOX, "jaw")
     left, top, _, _ = blending.crop_box(BOX)
     assert soft[149 - top, 160 - left] == 255
