@@ -15,7 +15,7 @@ from bench.figures import Figure
 from bench.serving import ROOT, prepared, server, shared
 
 AVATAR = "woman"
-NAMES = ["prepare", "start", "first-frame", "wire", "sync", "one", "four", "memory", "stall", "mouth", "warp"]
+NAMES = ["prepare", "start", "first-frame", "wire", "sync", "one", "four", "memory", "stall", "talk", "mouth", "warp"]
 
 
 def main(arguments: list[str]) -> int:
@@ -73,6 +73,7 @@ def run(wanted: list[str], seconds: float) -> tuple[list[Figure], int]:
     if "memory" in wanted:
         with server(avatars) as running, chromium(running) as browser:
             attempt("memory", lambda: measure_live.second_session_memory(running, browser, AVATAR))
+    attempt("talk", lambda: list(importlib.import_module("bench.measure_talk").figures(avatars, AVATAR)))
     attempt("mouth", lambda: list(importlib.import_module("bench.audio_to_mouth").figures(shared())))
     attempt("warp", lambda: list(importlib.import_module("bench.warp_cost").figures(avatars / AVATAR)))
     return rows, failed

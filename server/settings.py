@@ -361,7 +361,7 @@ def _explain(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         hint = difflib.get_close_matches(key, _all_keys(), n=1)
         return f"{key}: unknown setting" + (f"; did you mean {hint[0]}?" if hint else "")
-    secret = "key" in key or "password" in key
+    secret = "key" in key or "password" in key or "@" in str(item["input"])
     given = "" if secret or isinstance(item["input"], dict | BaseModel) else f" (it is {item['input']!r})"
     return f"{key}: {item['msg'].removeprefix('Value error, ')}{given}"
 

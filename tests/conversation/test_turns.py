@@ -325,10 +325,10 @@ EVENTS: list[Callable[[Talk], object]] = [
 ]
 
 
-@given(st.binary(max_size=40))
+@given(st.binary(max_size=30))
 @settings(max_examples=10_000, deadline=None)
 def test_no_sequence_of_events_gets_stuck(sequence: bytes) -> None:
-    """10 000 random sequences of up to 40 events."""
+    """10 000 random sequences of up to 30 events."""
     talk = Talk()
     for number in sequence:
         EVENTS[number % len(EVENTS)](talk)
