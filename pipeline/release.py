@@ -48,12 +48,12 @@ class Counts:
 
 
 class Release:
-    """Two points of the clock's grid make a tick. On the first leaves the sound of its first 20 ms, on the second the
-    sound of the other 20 ms and the picture, and the next picture is begun. Each packet leaves at its own instant, as
-    sender reports pair media time with the time of sending. The picture goes with the middle of its sound because
-    browsers play sound 20-30 ms later than they show a picture of the same time (docs/decisions.md); so it also has
-    40 ms to be made, and sound never waits for it. Sound is encoded here, at its instant (0.1 ms), and so an
-    interruption silences even the half tick under way.
+    """Two points of the clock's grid make a tick. On the first leaves the sound of its first 20 ms, on the second that
+    of the other 20 ms, and the next picture is begun. Each packet leaves at its own instant, as sender reports pair
+    media time with the time of sending. A picture goes with the end of its sound, at the next tick, because browsers
+    play sound later than they show a picture of the same time (docs/decisions.md); so it also has 60 ms to be made,
+    and sound never waits for it. Sound is encoded here, at its instant (0.1 ms), and so an interruption silences even
+    the half tick under way.
 
     emit: takes what happened. moved: called after each picture's worth.
     """
@@ -88,16 +88,17 @@ class Release:
 
     async def run(self) -> None:
         """Until it is cancelled. Raises PictureFailureError."""
-        job: asyncio.Future[Picture] | None = None
+        leaving: asyncio.Future[Picture] | None = None
         while True:
             await _until(self._clock.due)
-            self._second_half(job)
+            self._second_half()
             beat = self._playout.next(time.monotonic(), self._rendered)
             job = self._begin(beat)
             self._next_made = (beat.position + 1, self._clock.due + HALF_TICK)
             self.order_mouths()
             await _until(self._clock.due)
-            self._first_half()
+            self._first_half(leaving)
+            leaving = job
             if self._failures >= MAX_FAILURES:
                 raise PictureFailureError("The picture cannot be encoded.")
 
@@ -111,25 +112,25 @@ class Release:
 
     # -- the two halves of a tick -------------------------------------------------------------------------------
 
-    def _first_half(self) -> None:
+    def _first_half(self, job: asyncio.Future[Picture] | None) -> None:
+        """A picture that is not made yet follows by itself."""
         now = time.monotonic()
         self.counts.late_ms.add(max(0.0, now - self._clock.due) * 1000)
         instant = self._clock.take(now)
         pcm, events = self._playout.sent()
+        if job is not None:
+            if job.done():
+                self._send_picture(job, instant)
+            else:
+                job.add_done_callback(lambda done: self._send_picture(done, instant))
         generation = self._playout.generation
         self._rest = (generation, pcm[PACKET_SAMPLES:]) if pcm is not None else None
         self._send_sound(pcm[:PACKET_SAMPLES] if pcm is not None else None, instant)
         self._emit(events)
         self._moved()
 
-    def _second_half(self, job: asyncio.Future[Picture] | None) -> None:
-        """A picture that is not made yet follows by itself."""
+    def _second_half(self) -> None:
         instant = self._clock.take(time.monotonic())
-        if job is not None:
-            if job.done():
-                self._send_picture(job, instant)
-            else:
-                job.add_done_callback(lambda done: self._send_picture(done, instant))
         pcm = None
         if self._rest is not None and self._rest[0] == self._playout.generation:
             pcm = self._rest[1]

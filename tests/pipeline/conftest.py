@@ -38,7 +38,7 @@ class Show:
             if isinstance(event, kind) and (utterance is None or getattr(event, "utterance_id", None) == utterance)
         ]
 
-    async def event(self, kind: type[Any], utterance: str | None = None, limit: float = 5.0) -> Any:
+    async def event(self, kind: type[Any], utterance: str | None = None, limit: float = 20.0) -> Any:
         """The first event of a kind, waited for."""
         async with asyncio.timeout(limit):
             while not (found := self.of(kind, utterance)):

@@ -34,9 +34,9 @@ class Receiver:
 
     async def __aexit__(self, *exc: object) -> None:
         self.viewer.close()
-        await asyncio.wait_for(asyncio.gather(*self._tasks), 2)
+        await asyncio.wait_for(asyncio.gather(*self._tasks), 15)
 
-    async def until(self, condition, limit: float = 5.0) -> None:
+    async def until(self, condition, limit: float = 20.0) -> None:
         async with asyncio.timeout(limit):
             while not condition():
                 self._came.clear()

