@@ -8,6 +8,7 @@ import av
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import PictureType
+from av.video.reformatter import ColorRange, Colorspace
 
 from avatars.avatar import FPS
 from pipeline.media import VideoSettings
@@ -15,6 +16,7 @@ from pipeline.media import VideoSettings
 CLOCK = 90_000
 TIME_BASE = Fraction(1, CLOCK)
 
+_BT709 = 1  # ITU-T H.273, tables 2 and 3
 _BUFFER_SECONDS = 0.5  # of the ceiling: how much a burst (a keyframe) may run ahead of the rate
 _H264 = {
     "tune": "zerolatency",
@@ -81,6 +83,10 @@ class VideoEncoder:
         codec.gop_size = settings.gop
         codec.max_b_frames = 0
         codec.thread_count = 1
+        # What an avatar's frames are. Without a word browsers guess, by size: reds then shift below 720p.
+        codec.colorspace = Colorspace.ITU709
+        codec.color_range = ColorRange.MPEG
+        codec.color_primaries = codec.color_trc = _BT709
         if h264:
             codec.profile = "Baseline"
             # x264 takes a new bitrate later only if it was opened with a rate as high as its limit.
