@@ -102,6 +102,7 @@ class Drawer:
 
     def __init__(self, unet: Any, vae: Any, device: torch.device, dtype: torch.dtype, sizes: Iterable[int]) -> None:
         self.device, self.dtype = device, dtype
+        torch.backends.cudnn.benchmark = device.type == "cuda"  # sizes are fixed: it is tuned once for each
         fold_time(unet)
         layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
         faces = _Faces(unet, vae).to(device, dtype, memory_format=layout).eval().requires_grad_(False)  # type: ignore[call-overload]

@@ -27,7 +27,10 @@ class Listener:
 
     def __init__(self, installation: Installation, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         self._device, self._dtype = torch.device(device), dtype
-        self._extract = WhisperFeatureExtractor(**installation.whisper_features)
+        extractor = WhisperFeatureExtractor(**installation.whisper_features)
+        self._fft, self._hop = extractor.n_fft, extractor.hop_length
+        self._filters = torch.from_numpy(extractor.mel_filters.T).to(self._device, torch.float32)  # (80, 201)
+        self._window = torch.hann_window(self._fft, device=self._device)
         self._encoder = networks.whisper_encoder(installation).to(self._device, dtype)
 
     def features(self, sound: F32) -> F32:
@@ -45,10 +48,21 @@ class Listener:
 
     @torch.inference_mode()
     def states(self, sounds: list[F32]) -> torch.Tensor:
-        """The same, left on the device."""
-        mel = self._extract(sounds, sampling_rate=RATE, return_tensors="pt", device=str(self._device)).input_features
-        states = self._encoder(mel.to(self._device, self._dtype), output_hidden_states=True).hidden_states
+        """The same, left on the device; on a GPU this does not wait for what is under way there."""
+        states = self._encoder(self._mel(sounds).to(self._dtype), output_hidden_states=True).hidden_states
         return torch.stack(tuple(states), dim=2)
+
+    def _mel(self, sounds: list[F32]) -> torch.Tensor:
+        """Whisper's log-mel (len(sounds), 80, 3000) of sounds zero-padded to 30 s, as WhisperFeatureExtractor makes it,
+        which would do it by way of the CPU."""
+        wave = torch.zeros((len(sounds), SEGMENT), device=self._device)
+        for row, sound in zip(wave, sounds, strict=True):
+            given = torch.from_numpy(np.ascontiguousarray(sound, np.float32))
+            row[: len(given)] = given.pin_memory() if self._device.type == "cuda" else given
+        spectrum = torch.stft(wave, self._fft, self._hop, window=self._window, return_complex=True)
+        mel = (self._filters @ spectrum[..., :-1].abs().square()).clamp(min=1e-10).log10()
+        mel = torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8)
+        return (mel + 4) / 4
 
     def prompts(self, sound: F32, fps: int = 25) -> F32:
         """(frames, 50, 384) of a sound that is known whole, floor(samples / 16000 * fps) frames."""

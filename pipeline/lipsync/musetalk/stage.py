@@ -63,8 +63,8 @@ class Stage:
     def lay(self, faces: torch.Tensor, frames: Sequence[int], presence: Sequence[float]) -> torch.Tensor:
         """Faces [B, 3, 256, 256] RGB 0..255 on avatar frames -> [B, bytes] uint8: the canvases' Y, U and V planes."""
         device = faces.device
-        at = torch.tensor(frames, device=device)
-        strength = torch.tensor(presence, device=device, dtype=torch.float32)[:, None, None]
+        at = _sent(torch.tensor(frames), device)
+        strength = _sent(torch.tensor(presence, dtype=torch.float32), device)[:, None, None]
         x0, dx, y0, dy = (column[:, None] for column in self._grid[at].unbind(1))
         across, down = x0 + dx * self._columns, y0 + dy * self._rows
         grid = torch.stack(
@@ -83,3 +83,8 @@ def _mix(old: torch.Tensor, new: torch.Tensor, weight: torch.Tensor, strength: t
     w = (weight * strength).round().int()
     total = old.int() * (255 - w) + new.round().clamp(0, 255).int() * w + 128
     return ((total + (total >> 8)) >> 8).to(torch.uint8)
+
+
+def _sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """On the device, without waiting for what is under way there."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values

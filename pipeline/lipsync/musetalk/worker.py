@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -63,16 +64,30 @@ voice may give a whole long sentence at once."""
 _SIZES = {"cuda": (1, 2, 4, 8, 16, 32), "cpu": (1,)}  # a CPU gains nothing by batches
 
 
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """An avatar was brought to the device, or could not be."""
+
+    avatar: int
+    outcome: Stage | Exception
+
+
 class Inbox:
     """Messages as they come, read by a thread of its own. The process ends when the server does."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._messages: deque[ToWorker] = deque()
+        self._messages: deque[ToWorker | _Loaded] = deque()
         self._came = threading.Condition()
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
-    def take(self, seconds: float | None) -> list[ToWorker]:
+    def put(self, message: _Loaded) -> None:
+        """From another thread of this process."""
+        with self._came:
+            self._messages.append(message)
+            self._came.notify()
+
+    def take(self, seconds: float | None) -> list[ToWorker | _Loaded]:
         """All that came; waits up to `seconds` for the first (None: as long as it takes)."""
         with self._came:
             if not self._messages:
@@ -138,6 +153,7 @@ class Worker:
         self._out: list[FromWorker] = []
         self._batches = self._encodings = 0
         self._told = 0.0
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._stopped = False
 
     def run(self) -> None:
@@ -148,12 +164,14 @@ class Worker:
             self._send()
             busy = under_way is not None or any(u.hearing.wants for u in self._utterances.values())
             wait = 0.0 if busy else self._scheduler.wake(time.monotonic())
+            for message in self._inbox.take(wait):
+                self._handle(message)
+            self._encode()  # queues up behind the batch under way
             if under_way is not None:
                 under_way.done.synchronize()
                 self._scheduler.took(under_way.batch.bucket, time.monotonic() - under_way.began)
-            for message in self._inbox.take(wait):
-                self._handle(message)
-            self._encode()
+                for message in self._inbox.take(0.0):
+                    self._handle(message)
             now = time.monotonic()
             for job in self._scheduler.late(now):
                 self._answer(job, "late")
@@ -168,7 +186,7 @@ class Worker:
 
     # -- what comes in ------------------------------------------------------------------------------------------
 
-    def _handle(self, message: ToWorker) -> None:
+    def _handle(self, message: ToWorker | _Loaded) -> None:
         match message:
             case Draw():
                 self._draws[message.job] = message
@@ -187,27 +205,38 @@ class Worker:
                 for job in self._scheduler.forget(message.utterance):
                     self._answer(job, "cancelled")
             case OpenAvatar():
-                self._open(message)
+                self._loader.submit(self._load, message)
+            case _Loaded():
+                self._loaded(message)
             case CloseAvatar():
                 self._stages.pop(message.avatar, None)
             case Stop():
                 self._stopped = True
 
-    def _open(self, order: OpenAvatar) -> None:
+    def _load(self, order: OpenAvatar) -> None:
+        """On the loader's thread: it takes up to a second, in which the others' mouths go on."""
         try:
             folder = Path(order.folder)
             data = prepared.load(folder / "musetalk", count=order.count)
             frames = map_cache(folder, order.width, order.height, order.count)
             stage = Stage(data, frames, order.width, order.height, self.device, self._drawer.dtype)
-        except (OSError, ValueError, prepared.NotPrepared) as error:
-            self._out.append(Opened(order.avatar, problem=f"{type(error).__name__}: {error}"))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the main thread deals with it
+            self._inbox.put(_Loaded(order.avatar, error))
             return
-        if stage.bytes > self._memory.shape[1]:
+        self._inbox.put(_Loaded(order.avatar, stage))
+
+    def _loaded(self, loaded: _Loaded) -> None:
+        stage = loaded.outcome
+        if isinstance(stage, OSError | ValueError | prepared.NotPrepared):
+            self._out.append(Opened(loaded.avatar, problem=f"{type(stage).__name__}: {stage}"))
+        elif isinstance(stage, Exception):
+            raise stage
+        elif stage.bytes > self._memory.shape[1]:
             problem = f"its patches of {stage.width}x{stage.height} are larger than the memory they come back in"
-            self._out.append(Opened(order.avatar, problem=problem))
-            return
-        self._stages[order.avatar] = stage
-        self._out.append(Opened(order.avatar, stage.width, stage.height))
+            self._out.append(Opened(loaded.avatar, problem=problem))
+        else:
+            self._stages[loaded.avatar] = stage
+            self._out.append(Opened(loaded.avatar, stage.width, stage.height))
 
     # -- the device's work --------------------------------------------------------------------------------------
 
