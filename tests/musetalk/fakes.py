@@ -30,7 +30,7 @@ class FakeWarpAnalyser:
     def feed(self, chunk: SpeechChunk) -> Sequence[MouthShape | None]:
         self._rest = np.concatenate((self._rest, chunk.pcm))
         whole = len(self._rest) // SAMPLES_PER_FRAME
-        frames = self._rest[: whole * SAMPLES_PER_FRAME].reshape(whole, -1)
+        frames = self._rest[: whole * SAMPLES_PER_FRAME].reshape(-1, SAMPLES_PER_FRAME)
         self._rest = self._rest[whole * SAMPLES_PER_FRAME :]
         return [OPEN if frame.any() else None for frame in frames]
 

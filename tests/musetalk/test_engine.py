@@ -29,7 +29,7 @@ from pipeline.lipsync.musetalk.installation import find
 from pipeline.lipsync.musetalk.messages import WorkerSettings
 from pipeline.media import MouthPatch, SpeechChunk
 
-from .fakes import PATCH, FakeWarp, avatar_on_disk, chunks
+from .fakes import PATCH, FakeWarp, FakeWarpFace, avatar_on_disk, chunks
 from .made_faces import GOLDEN
 
 pytestmark = [
@@ -68,6 +68,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Avatar:
 @pytest.fixture(scope="module")
 def face(engine: MuseTalkEngine, subject: Avatar) -> MuseTalkFace:
     opened = engine.open(subject)
+    assert isinstance(opened, MuseTalkFace)
     wait_for(lambda: opened.opened)
     return opened
 
@@ -237,9 +238,13 @@ def test_wrong_weights_are_told_once_and_warp_goes_on(tmp_path: Path, subject: A
         assert broken.renderer.status == "broken"
         assert "unet.pth" in broken.renderer.problem
         assert broken.capacity() is None
-        mouth = spoken(broken.open(subject), speech())[0]
+        opened = broken.open(subject)
+        assert isinstance(opened, MuseTalkFace)
+        mouth = spoken(opened, speech())[0]
         assert mouth.utterance is None
-        assert broken.open(subject).submit(0, mouth, 1.0, time.monotonic()).result(1) is PATCH
+        assert opened.submit(0, mouth, 1.0, time.monotonic()).result(1) is PATCH
+        (unprepared := avatar_on_disk(tmp_path / "new")).path.joinpath("faces.npz").unlink()
+        assert isinstance(broken.open(unprepared), FakeWarpFace)  # it cannot be prepared either
     finally:
         broken.close()
     assert warp.closed

@@ -14,9 +14,9 @@ from pipeline.lipsync.engine import Face, LipSyncEngine, Mouth, Progress
 from pipeline.lipsync.musetalk import prepared
 from pipeline.lipsync.musetalk.analyser import MuseTalkAnalyser, Spoken
 from pipeline.lipsync.musetalk.messages import WorkerSettings
-from pipeline.lipsync.musetalk.preparing import prepare_apart
+from pipeline.lipsync.musetalk.preparing import PreparationError, prepare_apart
 from pipeline.lipsync.musetalk.renderer import Renderer
-from pipeline.lipsync.musetalk.settings import MuseTalkSettings, of_avatar
+from pipeline.lipsync.musetalk.settings import AvatarSettingsError, MuseTalkSettings, of_avatar
 from pipeline.media import FRAME_SECONDS, MouthPatch
 
 log = structlog.get_logger(__name__)
@@ -88,13 +88,14 @@ class MuseTalkEngine:
         self._warp.prepare(avatar, lambda value: progress(value * _WARP_PART))
         self._prepare_own(avatar, lambda value: progress(_WARP_PART + value * (1 - _WARP_PART)))
 
-    def open(self, avatar: Avatar) -> MuseTalkFace:
+    def open(self, avatar: Avatar) -> Face:
+        """Warp's face where the avatar cannot be prepared for MuseTalk; the log says why."""
         warp = self._warp.open(avatar)
         try:
-            prepared.load(avatar.path / self.name, self._settings_of(avatar).key(), avatar.count)
-        except prepared.NotPrepared as error:
-            log.info("musetalk_prepares", avatar=avatar.id, why=str(error))
-            self._prepare_own(avatar, lambda _: None)
+            self._make_sure(avatar)
+        except (PreparationError, AvatarSettingsError) as error:
+            log.error("musetalk_cannot_prepare", avatar=avatar.id, why=str(error))
+            return warp
         face = MuseTalkFace(avatar, warp, self.renderer)
         until = time.monotonic() + OPEN_SECONDS
         if not self.renderer.wait(OPEN_SECONDS) or not self.renderer.wait_opened(face.key, until - time.monotonic()):
@@ -124,6 +125,13 @@ class MuseTalkEngine:
             "skipped": renderer.figures.skipped,
             "problem": renderer.problem or None,
         }
+
+    def _make_sure(self, avatar: Avatar) -> None:
+        try:
+            prepared.load(avatar.path / self.name, self._settings_of(avatar).key(), avatar.count)
+        except prepared.NotPrepared as error:
+            log.info("musetalk_prepares", avatar=avatar.id, why=str(error))
+            self._prepare_own(avatar, lambda _: None)
 
     def _settings_of(self, avatar: Avatar) -> MuseTalkSettings:
         """The avatar's own, but of the version whose network is loaded."""
