@@ -272,7 +272,9 @@ class Playout:
             self.starts_late += not ready
             return
         left = math.ceil(max(0.0, START_LIMIT - waited) / FRAME_SECONDS - 1e-6)
-        head.start = position + max(1, min(self._slip(), left))
+        # Every other start needs other mouths: the second time the engine gets all the time there is.
+        head.start = position + max(1, left if head.delayed else min(self._slip(), left))
+        head.delayed = True
         self._schedule()
 
     def _speech_at(self, position: int, starve: bool = False) -> tuple[Utterance, int] | None:

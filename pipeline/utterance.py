@@ -62,6 +62,7 @@ class Utterance:
     mouths: list[Mouth | None] = field(default_factory=list)
     words: list[WordMark] = field(default_factory=list)
     start: int | None = None
+    delayed: bool = False  # its start was put off, because its first mouths were not ready
     begun: bool = False
     sent: int = 0
     captioned: int = 0

@@ -296,6 +296,16 @@ def test_a_slow_engine_gets_its_time_in_one_go() -> None:
     assert stage.beats[-1].speech == ("a", 0)
 
 
+def test_a_start_is_put_off_twice_at_most() -> None:
+    stage = Stage(ready=False)
+    stage.speech("a", 10)
+    starts = set()
+    for _ in range(4):
+        starts |= {order.position for order in stage.playout.orders() if order.source == ("a", 0)}
+        stage.tick()
+    assert starts == {0, 1, 3}
+
+
 def test_only_the_first_mouths_are_waited_for() -> None:
     stage = Stage()
     stage.speech("a", 20)
