@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from pipeline.history import Message
+from pipeline.thoughts import Thoughts
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -114,6 +115,7 @@ class OpenAIModel:
         limit = clock() + settings.first_token_seconds
         response: Any = None
         said = ended = False
+        thoughts = Thoughts()
         try:
             async with asyncio.timeout_at(limit):
                 response = await self._request(messages, name or settings.name, kb_id)
@@ -125,9 +127,12 @@ class OpenAIModel:
                     break
                 for choice in chunk.choices[:1]:
                     ended = ended or choice.finish_reason is not None
-                    if choice.delta is not None and choice.delta.content:
+                    if choice.delta is not None and (piece := thoughts.feed(choice.delta.content or "")):
                         said = True
-                        yield choice.delta.content
+                        yield piece
+            if piece := thoughts.finish():
+                said = True
+                yield piece
             if not ended:
                 raise ModelError("model_cut", "The model's stream ended without a finish_reason.")
             if not said:

@@ -51,6 +51,7 @@ class ModelServer:
     url: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    organizations: list[str | None] = field(default_factory=list)
     open: int = 0
     completed: int = 0
     hung_up: int = 0
@@ -74,6 +75,7 @@ class ModelServer:
         body = await request.json()
         self.asked.append(body)
         self.keys.append(request.headers.get("Authorization", ""))
+        self.organizations.append(request.headers.get("OpenAI-Organization"))
         switches = self.switches
         assert body["stream"] is True
         if switches.status != 200:

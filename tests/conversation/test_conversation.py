@@ -177,6 +177,15 @@ async def test_chinese_and_english_in_one_answer_each_get_a_voice_that_can_say_t
         assert talk.conversation.history.turns[-1].text == reply
 
 
+async def test_what_no_voice_could_say_was_not_heard(talking: OpenTalk) -> None:
+    async with talking(reply="Listen well. Это очень просто. That is all.") as talk:
+        ended = await talk.answered("What does it mean?")
+        assert talk.of(Problem)[0].code == "cannot_say"
+        turn = talk.conversation.history.turns[-1]
+        assert turn.text == ended.heard == "Listen well. That is all."
+        assert not turn.interrupted
+
+
 async def test_without_a_model_the_tutor_repeats(talking: OpenTalk) -> None:
     async with talking(model=Repeater()) as talk:
         ended = await talk.answered("What is a verb?")
@@ -203,7 +212,9 @@ async def test_speech_over_the_tutor_and_its_words_are_the_next_question(
         assert talk.last_asked[-1] == {"role": "user", "content": "but why"}
         assert talk.last_asked[-2]["content"].endswith(MARK)
         statuses = [event.status for event in talk.of(ProcessingStatus)]
-        assert statuses == ["thinking", "speaking", "interrupted", "waiting", "thinking"]
+        assert statuses[:5] == ["thinking", "speaking", "interrupted", "waiting", "thinking"]
+        await talk.until(lambda: len(talk.of(SpeechStarted)) == 2)
+        assert talk.of(SpeechStarted)[1].generation == 1, "what was held does not hold the next answer"
 
 
 async def test_a_false_alarm_goes_on_from_where_it_stopped(talking: OpenTalk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.history import MARK, History, Message, tokens
+from pipeline.history import MARK, MESSAGE_TOKENS, History, Message, tokens
 from pipeline.persona import Persona
 from pipeline.voices.words import joined
 
@@ -67,6 +67,19 @@ def test_it_is_bounded_and_alternates_and_the_newest_stays(turns: list[tuple[boo
     assert len(kept) <= 2 or sum(tokens(turn.told) for turn in kept) <= limit
     expected = [("q" if student else "a") + text for student, text in turns]
     assert [turn.text for turn in kept] == expected[len(expected) - len(kept) :]
+
+
+def test_the_oldest_turns_go_first_and_the_newest_two_always_stay() -> None:
+    history = History(200)
+    for number in range(50):
+        history.student(f"question {number}")
+        history.tutor(f"answer {number}")
+    kept = [turn.text for turn in history.turns]
+    assert kept[-2:] == ["question 49", "answer 49"]
+    cost = [tokens(text) + MESSAGE_TOKENS for text in kept]
+    assert 200 - cost[0] < sum(cost) <= 200
+    history.student("long " * 500)
+    assert [turn.role for turn in history.turns] == ["tutor", "student"]
 
 
 def test_the_estimate_lies_above_the_rule_of_thumb() -> None:

@@ -43,6 +43,7 @@ async def test_an_answer_comes_piece_by_piece_and_the_request_says_what_is_asked
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "from-the-environment")
+    monkeypatch.setenv("OPENAI_ORG_ID", "from-the-environment")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     async with model_server(reply="Light and water.") as server:
         model = model_at(server.url, temperature=0.2, max_tokens=99)
@@ -58,6 +59,7 @@ async def test_an_answer_comes_piece_by_piece_and_the_request_says_what_is_asked
     assert body["metadata"] == {"kb_id": "kb-7"}
     assert (second["model"], "metadata" in second) == ("other", False)
     assert server.keys[0] == "Bearer none", "only what the settings say counts"
+    assert server.organizations[0] is None
 
 
 async def test_the_key_is_sent() -> None:

@@ -77,7 +77,9 @@ async def test_asking_needs_the_sessions_own_token_where_there_is_a_key(serve: S
     await problem(await server.client.post(path, json={"text": "Hi."}), 401, "unauthorized")
     token = {"Authorization": f"Bearer {session['engine_token']}"}
     assert (await server.client.post(path, json={"text": "Hi."}, headers=token)).status == 202
-    await problem(await server.client.post("/v1/sessions/nobody/ask", json={"text": "Hi."}), 404, "session_not_found")
+    key = {"Authorization": "Bearer k"}
+    unknown = await server.client.post("/v1/sessions/nobody/ask", json={"text": "Hi."}, headers=key)
+    await problem(unknown, 404, "session_not_found")
 
 
 async def test_a_model_answers_for_the_tutor_it_is_asked_for(serve: Serve) -> None:
