@@ -19,7 +19,7 @@ from pipeline.lipsync.musetalk import blending, colour, drawing, networks, prepa
 from pipeline.lipsync.musetalk.drawing import LATENT, TOKENS, WIDTH, Drawer
 from pipeline.lipsync.musetalk.installation import find
 from pipeline.lipsync.musetalk.networks import LATENT_SCALE
-from pipeline.lipsync.musetalk.stage import Stage
+from pipeline.lipsync.musetalk.stage import Blender, Stage
 
 PLAIN_BATCH = 20
 
@@ -73,6 +73,7 @@ def speeds(drawer: Drawer, avatar: Avatar, at_least: float) -> list[Speeds]:
     """All sizes of a drawer."""
     device, dtype = drawer.device, drawer.dtype
     stage = Stage(prepared.load(avatar.path / "musetalk"), avatar.frames, avatar.width, avatar.height, device, dtype)
+    blender = Blender(device)
     out = []
     for size in drawer.costs:
         latents = torch.zeros((size, *LATENT), device=device, dtype=dtype)
@@ -93,7 +94,7 @@ def speeds(drawer: Drawer, avatar: Avatar, at_least: float) -> list[Speeds]:
         def patches(
             draw: Callable[[], torch.Tensor] = draw, frames: list[int] = frames, host: torch.Tensor = host
         ) -> None:
-            host.copy_(stage.lay(draw(), frames, [1.0] * len(frames)), non_blocking=True)
+            host.copy_(blender.lay(draw(), [(stage, n) for n in frames], [1.0] * len(frames)), non_blocking=True)
 
         took = [seconds_of(work, device, at_least) for work in (unet, vae, draw, patches)]
         out.append(Speeds(size, *(size / each for each in took)))

@@ -6,6 +6,7 @@ Started by renderer.py as `python -m pipeline.lipsync.musetalk.worker SOCKET-FD 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import logging
 import mmap
 import os
@@ -50,7 +51,7 @@ from pipeline.lipsync.musetalk.messages import (  # noqa: E402
     WorkerSettings,
 )
 from pipeline.lipsync.musetalk.scheduler import Batch, Job, Scheduler  # noqa: E402
-from pipeline.lipsync.musetalk.stage import Stage  # noqa: E402
+from pipeline.lipsync.musetalk.stage import Blender, Stage  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +146,7 @@ class Worker:
         installation = find(settings.base, settings.version)
         self._listener = prompts.Listener(installation, name, dtype)
         self._drawer = drawing.load(installation, self.device, precision, settings.sizes or _SIZES[self.device.type])
+        self._blender = Blender(self.device)
         self._listener.states([np.zeros(prompts.RATE, np.float32)])
         self._scheduler = Scheduler(self._drawer.costs, run_ahead=settings.run_ahead, longest=settings.longest)
         self._stages: dict[int, Stage] = {}
@@ -257,34 +259,32 @@ class Worker:
             self._scheduler.hear(key, utterance.hearing.known)
 
     def _begin(self, batch: Batch) -> _Drawing | None:
-        """Put a batch on the device, grouped by avatar; what cannot be drawn is answered at once."""
+        """Put a batch on the device, grouped by canvas; what cannot be drawn is answered at once."""
         began = time.monotonic()
-        latents, windows, draws = [], [], []
-        for job in sorted(batch.jobs, key=lambda job: self._draws[job.id].avatar):
+        ready: list[tuple[Draw, Stage, torch.Tensor]] = []
+        for job in batch.jobs:
             draw = self._draws.pop(job.id)
             stage = self._stages.get(draw.avatar)
             window = self._utterances[draw.utterance].window(draw.index) if draw.utterance in self._utterances else None
             if stage is None or window is None or not stage.usable[draw.frame]:
                 self._out.append(Answer(draw.job, "nothing"))
-                continue
-            draws.append(draw)
-            latents.append(stage.latents[draw.frame])
-            windows.append(window)
-        if not draws:
+            else:
+                ready.append((draw, stage, window))
+        if not ready:
             return None
-        faces = self._drawer.draw(batch.bucket, latents, windows)
+        ready.sort(key=lambda item: item[1].canvas)
+        faces = self._drawer.draw(
+            batch.bucket, [stage.latents[draw.frame] for draw, stage, _ in ready], [window for _, _, window in ready]
+        )
         answers: list[FromWorker] = []
-        start = 0
-        while start < len(draws):
-            end = start
-            while end < len(draws) and draws[end].avatar == draws[start].avatar:
-                end += 1
-            part, stage = draws[start:end], self._stages[draws[start].avatar]
-            patches = stage.lay(faces[start:end], [d.frame for d in part], [d.presence for d in part])
-            for draw, patch in zip(part, patches, strict=True):
+        for _, group in itertools.groupby(ready, key=lambda item: item[1].canvas):
+            part = list(group)
+            places = [(stage, draw.frame) for draw, stage, _ in part]
+            start = len(answers)
+            patches = self._blender.lay(faces[start : start + len(part)], places, [d.presence for d, _, _ in part])
+            for (draw, stage, _), patch in zip(part, patches, strict=True):
                 self._memory[draw.slot, : stage.bytes].copy_(patch, non_blocking=True)
                 answers.append(Answer(draw.job, "drawn", stage.places[draw.frame]))
-            start = end
         done = None
         if self._async:
             done = torch.cuda.Event(blocking=True)
