@@ -27,6 +27,7 @@ from avatars.store import AvatarStore, open_folder, write_record
 
 T = TypeVar("T")
 Prepare = Callable[[Avatar, Progress], None]
+_LOOKS = 2  # uploads that are looked at (the probe child) at a time
 _POLL = 1.0  # s; another process (the command line) may be the one that builds
 # Where each stage ends, of the whole progress.
 _DECODED, _ANALYSED, _PREPARED = 0.45, 0.85, 0.98
@@ -48,6 +49,8 @@ class AvatarBuilder:
         self._queue: asyncio.Queue[Job] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
         self._jobs: dict[str, Job] = {}
+        self._taking = 0  # orders that are looked at and not in the queue yet
+        self._looks = asyncio.Semaphore(_LOOKS)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._changed: dict[str, set[asyncio.Event]] = {}
         self._closing = False
@@ -90,9 +93,16 @@ class AvatarBuilder:
         Raises AvatarError, and nothing is kept: invalid_id, exists, busy, models_missing, no_segmentation, disk_full,
         no_such_file, too_large, empty, unreadable, unsupported, too_short, too_long.
         """
-        settings = self._settings
-        if self._closing or len(self._jobs) >= settings.max_queued:
+        if self._closing or len(self._jobs) + self._taking >= self._settings.max_queued:
             raise AvatarError("busy")
+        self._taking += 1
+        try:
+            return await self._take(request)
+        finally:
+            self._taking -= 1
+
+    async def _take(self, request: BuildRequest) -> AvatarRecord:
+        settings = self._settings
         try:
             found = await self._blocking(lambda: models.find(settings.models))
         except models.ModelsMissing:
@@ -112,7 +122,8 @@ class AvatarBuilder:
             accepting.add_done_callback(_discard_late)
             raise
         try:
-            facts = await self._child("decode_child", {"task": "probe"}, job, lambda _: None, settings.probe)
+            async with self._looks:
+                facts = await self._child("decode_child", {"task": "probe"}, job, lambda _: None, settings.probe)
             now = datetime.now(UTC)
             record = AvatarRecord(
                 id=job.id,

@@ -7,10 +7,11 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from pipeline.voices.voice import VoiceError
 
 _ROOT = Path(__file__).resolve().parents[1]
 _BYTES = 2  # a sample
+_CHILDREN = 4  # at a time; any student may send recordings, and each child takes some 60 MB
+_places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 MESSAGES = {
     "audio_unreadable": "This file cannot be read as sound. Send WAV, MP3, M4A, Ogg, Opus, WebM or FLAC.",
@@ -51,19 +54,19 @@ async def decode_speech(
 ) -> AsyncGenerator[SpeechChunk, None]:
     """The sound of a file as mono int16 at 48 kHz, in chunks of 0.4 s, its loudness as it is; no words, no phonemes.
 
-    The first chunk comes while the rest is still decoded. Raises SpeechFileError (audio_unreadable, audio_empty,
-    audio_too_long, disk_full): at the first chunk if the file's head tells, else as soon as it is found out. A file
-    that breaks off is spoken as far as it goes. `aclose()` ends the child; the file is left where it is.
+    The first chunk comes while the rest is still decoded. At most _CHILDREN files are decoded at a time; others wait.
+    Raises SpeechFileError (audio_unreadable, audio_empty, audio_too_long, disk_full): at the first chunk if the file's
+    head tells, else as soon as it is found out. A file that breaks off is spoken as far as it goes. `aclose()` ends the
+    child; the file is left where it is.
     """
     handle, name = tempfile.mkstemp(prefix="lectern-speech-", suffix=".pcm")
     state = _State(Path(name))
     job = json.dumps({"source": str(path), "output": name, "max_seconds": max_seconds})
     child = asyncio.create_task(
-        run_limited(
+        _in_turn(
             [sys.executable, "-m", "pipeline.speech_file_child", job],
-            limits=limits or limits_for(max_seconds),
-            on_line=state.line,
-            cwd=_ROOT,
+            limits or limits_for(max_seconds),
+            state.line,
         ),
         name="decode speech",
     )
@@ -86,6 +89,13 @@ async def decode_speech(
         await asyncio.wait({child})
         os.close(handle)
         state.output.unlink(missing_ok=True)
+
+
+async def _in_turn(args: list[str], limits: Limits, on_line: Callable[[str], None]) -> Completed:
+    """Run the child when there is a place for it; the wait is bounded by the wall time of those before it."""
+    places = _places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_CHILDREN))
+    async with places:
+        return await run_limited(args, limits=limits, on_line=on_line, cwd=_ROOT)
 
 
 @dataclass

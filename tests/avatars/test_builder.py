@@ -165,6 +165,41 @@ async def test_the_queue_is_bounded(store: AvatarStore, children: FakeChildren, 
         await asyncio.wait_for(builder.close(), LIMIT)
 
 
+async def test_uploads_at_the_same_time_are_looked_at_in_turn_and_count_for_the_queue(
+    store: AvatarStore, children: FakeChildren, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = most = 0
+    looks: asyncio.Queue[str] = asyncio.Queue()
+    go = asyncio.Event()
+
+    async def child(name: str, spec: dict[str, Any], limits: object, tell: Progress, *, about: str) -> Any:
+        nonlocal looking, most
+        if spec.get("task") == "probe":
+            looking += 1
+            most = max(most, looking)
+            looks.put_nowait(about)
+            await go.wait()
+            looking -= 1
+        return await children(name, spec, limits, tell, about=about)
+
+    monkeypatch.setattr(builder_module, "run_child", child)
+    builder = AvatarBuilder(store, BuildSettings(min_free_bytes=1, max_queued=6))
+    await builder.start()
+    children.go.clear()
+    try:
+        orders = [asyncio.create_task(builder.submit(order(f"a{n}", clip))) for n in range(10)]
+        await asyncio.wait_for(looks.get(), LIMIT)
+        go.set()
+        async with asyncio.timeout(LIMIT):
+            answers = await asyncio.gather(*orders, return_exceptions=True)
+        refused = [answer.code for answer in answers if isinstance(answer, AvatarError)]
+        assert refused == ["busy"] * 4
+        assert len(store.list()) == 6
+        assert most <= 2
+    finally:
+        await asyncio.wait_for(builder.close(), LIMIT)
+
+
 async def test_an_upload_is_moved_an_import_is_copied(
     builder: AvatarBuilder, children: FakeChildren, clip: Path, tmp_path: Path
 ) -> None:

@@ -9,13 +9,15 @@ import tempfile
 import wave
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import psutil
 import pytest
 
-from avatars.sandbox import Limits
+from avatars.sandbox import Completed, Limits, run_limited
+from pipeline import speech_file
 from pipeline.media import SAMPLE_RATE, Pcm
 from pipeline.speech_file import SpeechFileError, decode_speech, limits_for
 from pipeline.speech_file_child import demuxer_of
@@ -237,3 +239,24 @@ def test_limits_grow_with_the_length() -> None:
 )
 def test_formats_are_told_by_their_first_bytes(head: bytes, name: str | None) -> None:
     assert demuxer_of(head) == name
+
+
+async def test_many_recordings_at_once_are_decoded_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = most = 0
+
+    async def counted(*args: Any, **more: Any) -> Completed:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            return await run_limited(*args, **more)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(speech_file, "run_limited", counted)
+    path = encode(tmp_path / "clip", "wav", "pcm_s16le", 16_000, "mono", 0.5)
+    sounds = await asyncio.gather(*(decoded(path) for _ in range(10)))
+    assert [len(sound) for sound in sounds] == [SAMPLE_RATE // 2] * 10
+    assert most == 4
