@@ -44,6 +44,7 @@ def examine(settings: Settings) -> list[Finding]:
         _face_models,
         _hibari,
         _edge,
+        lambda: _model(settings),
         _warp,
         lambda: _musetalk(settings),
         lambda: _folder(settings.avatars.dir),
@@ -153,6 +154,34 @@ def _edge() -> Finding:
         return Finding(
             label, "note", "its service can't be reached", "the built-in voice is used; edge needs the internet"
         )
+
+
+def _model(settings: Settings) -> Finding:
+    from pipeline.history import Message
+    from pipeline.language_model import ModelError, OpenAIModel
+
+    label = "language model"
+    client = settings.model.client()
+    if client is None:
+        return Finding(label, "note", "none; the tutor repeats what is typed", "set model.base_url and model.name")
+
+    async def first_word() -> float:
+        model = OpenAIModel(client)
+        await model.warm_up()
+        stream = model.stream([Message("user", "Say yes.")])
+        start = time.perf_counter()
+        try:
+            await anext(stream)
+            return time.perf_counter() - start
+        finally:
+            await stream.aclose()
+            await model.close()
+
+    try:
+        took = asyncio.run(first_word())
+    except ModelError as error:
+        return Finding(label, "bad", str(error)[:120], "is it running, and are model.base_url, name and api_key right?")
+    return Finding(label, "ok", f"{client.name}: first word after {took * 1000:.0f} ms")
 
 
 def _warp() -> Finding:

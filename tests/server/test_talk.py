@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from server import doctor
 from server.app import build_app
+from server.doctor import Finding
 from server.settings import Settings, SettingsError, load
 from tests.conversation.model_server import Switches, model_server, pieces
 from tests.rtc.clients import until
@@ -205,3 +208,16 @@ async def test_a_tutors_voice_that_does_not_exist_is_told_at_the_start(
     settings = settings_for(model={"tutors": {"ada": {"voice": "nobody"}}})
     with pytest.raises(SettingsError, match=r"model\.tutors\.ada\.voice"):
         build_app(settings, engine=FakeEngine(), book=quiet_book())
+
+
+async def test_the_doctor_asks_the_model_for_a_word(settings_for: Callable[..., Settings]) -> None:
+    async def looked(**model: Any) -> Finding:
+        return await asyncio.to_thread(doctor._model, settings_for(model=model))
+
+    assert (await looked()).state == "note"
+    async with model_server(reply="Yes.") as model:
+        found = await looked(base_url=model.url, name="small")
+        assert (found.state, found.found[:23]) == ("ok", "small: first word after")
+        model.switches = Switches(status=401)
+        found = await looked(base_url=model.url, name="small")
+        assert (found.state, "401" in found.found) == ("bad", True)
