@@ -92,12 +92,15 @@ def build_app(
     ws.add_routes(app)
     pages.add_routes(app, STATIC)
 
+    figures = getattr(engine, "figures", None)
+
     async def health(request: web.Request) -> web.Response:
         return web.json_response(
             {
                 "status": "ok",
                 "version": _version(),
                 "engine": engine.name,
+                **({"renderer": figures()} if figures is not None else {}),
                 "voice": book.resolve(settings.voice.default),
                 "mode": speech.mode(app),
                 "sessions": {"active": sessions.awake, "max": limits.max_sessions, "total": len(sessions.all())},

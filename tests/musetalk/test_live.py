@@ -24,7 +24,7 @@ pytest.importorskip("torch", reason="MuseTalk needs torch: pip install -r requir
 from avatars import models
 from avatars.avatar import Avatar, planes
 from pipeline import playout
-from pipeline.lipsync.musetalk import prepared
+from pipeline.lipsync.musetalk import prepared, renderer
 from pipeline.lipsync.musetalk.engine import MuseTalkEngine
 from server import parts
 from server import settings as server_settings
@@ -100,7 +100,9 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
 
-async def test_a_live_session_shows_musetalk_s_mouth_and_nothing_else(server: Any) -> None:
+async def test_a_live_session_shows_musetalk_s_mouth_and_nothing_else(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = server.app[ENGINE]
     assert isinstance(engine, MuseTalkEngine)
     form = aiohttp.FormData()
@@ -113,6 +115,8 @@ async def test_a_live_session_shows_musetalk_s_mouth_and_nothing_else(server: An
     session = await answer.json()
     assert answer.status == 201, session
     assert engine.capacity() == 1  # a CPU draws fewer than 25 mouths a second
+    health = await (await server.get("/health")).json()
+    assert (health["engine"], health["renderer"]["status"]) == ("musetalk", "ready")
     refused = await server.post("/v1/sessions", json={"avatar_id": "woman", "student_id": "t"})
     await problem(refused, 503, "at_capacity")
     assert int(refused.headers["Retry-After"]) > 0
@@ -134,7 +138,8 @@ async def test_a_live_session_shows_musetalk_s_mouth_and_nothing_else(server: An
         stats = (await (await server.get(f"/v1/sessions/{session['session_id']}/stats")).json())["live"]
         seen, drawn = len(viewer.pictures), engine.renderer.figures.drawn
 
-        # The worker dies in mid-speech: told, and warp goes on to the end.
+        # The worker dies in mid-speech: told, and warp goes on to the end. (It is started again in test_engine.)
+        monkeypatch.setattr(renderer, "BACK_OFF", (60.0,))
         again = await server.post(f"/v1/sessions/{session['session_id']}/say", json={"text": TEXT})
         assert again.status == 202
         await heard(socket, "speech_started")

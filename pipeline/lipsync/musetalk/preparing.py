@@ -105,20 +105,26 @@ def _follow(process: subprocess.Popen[bytes], progress: Callable[[float], None])
 def main(arguments: list[str]) -> int:
     order = Order(**json.loads(arguments[0]))
     import numpy as np
-    import torch
 
     from avatars.master import map_cache
     from avatars.store import FACES
+
+    folder = Path(order.folder)
+    try:
+        with np.load(folder / FACES, allow_pickle=False) as data:
+            faces = Faces(data["landmarks"], data["box"], data["mouth"])
+        frames = map_cache(folder, order.width, order.height, order.count)
+    except (OSError, ValueError, KeyError) as error:
+        print(f"the avatar cannot be read: {error}")
+        return 1
+    avatar = Avatar(order.id, folder, order.width, order.height, frames, faces)
+    settings = MuseTalkSettings.model_validate(order.settings)
+    import torch  # takes seconds
+
     from pipeline.lipsync.musetalk.installation import InstallationError, find
     from pipeline.lipsync.musetalk.prepare import prepare
 
     torch.set_num_threads(order.threads)
-    folder = Path(order.folder)
-    with np.load(folder / FACES, allow_pickle=False) as data:
-        faces = Faces(data["landmarks"], data["box"], data["mouth"])
-    frames = map_cache(folder, order.width, order.height, order.count)
-    avatar = Avatar(order.id, folder, order.width, order.height, frames, faces)
-    settings = MuseTalkSettings.model_validate(order.settings)
     device = order.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
