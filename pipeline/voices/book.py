@@ -117,7 +117,10 @@ class VoiceBook:
     def rest(self, voice: Voice, error: VoiceError) -> None:
         """A voice has failed: don't ask it (nor, when its service is unreachable, its family) for a while."""
         name = voice.name.partition(":")[0] if error.code == "voice_unreachable" else voice.name
-        self._resting[name] = self._clock() + self._cooldown
+        now = self._clock()
+        # names are the students' to choose: those that have rested go
+        self._resting = {other: until for other, until in self._resting.items() if until > now}
+        self._resting[name] = now + self._cooldown
 
     def rests(self, voice: Voice) -> bool:
         """Whether a voice failed a moment ago."""

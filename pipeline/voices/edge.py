@@ -12,7 +12,7 @@ import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from edge_tts import Communicate
-from edge_tts.exceptions import EdgeTTSException
+from edge_tts.exceptions import EdgeTTSException, NoAudioReceived
 from edge_tts.typing import TTSChunk
 
 from pipeline.media import SAMPLE_RATE, Pcm, SpeechChunk, WordMark
@@ -54,7 +54,9 @@ class EdgeVoice:
         self._scripts = scripts_of(voice)
 
     async def speak(self, sentence: str) -> AsyncIterator[SpeechChunk]:
-        """Say a sentence as it comes from the service. Raises VoiceError: voice_unreachable, voice_stalled."""
+        """Say a sentence as it comes from the service. Raises VoiceError: voice_unreachable, voice_stalled,
+        voice_mute (the service answered, without sound: it has no such voice, or this one cannot say it).
+        """
         given = 0
         for text in bounded(sentence):
             if not has_sound(text):
@@ -105,6 +107,8 @@ class EdgeVoice:
             marks += words.finish()
             if len(rest) or (marks and sound):
                 yield SpeechChunk(rest if len(rest) else np.zeros(_TAIL, np.int16), marks)
+        except NoAudioReceived as error:
+            raise VoiceError("voice_mute", f"The voice {self.name} gave no sound for this.") from error
         except _Failure as error:
             raise self._failed(begun or sound > 0, str(error) or type(error).__name__) from error
         finally:

@@ -125,7 +125,7 @@ class FakeEdge:
     word_seconds: sound of each word. silence: seconds of it after the last word. refuse: HTTP status instead of a
     connection. hang_at: "connect" (no answer to the handshake), "start" (nothing after it) or a number of bytes of
     sound after which nothing more comes. drop_at: bytes of sound after which the connection is cut.
-    noise: rubbish instead of MP3.
+    noise: rubbish instead of MP3. mute: the turn ends at once, as for a voice that the service does not have.
     """
 
     word_seconds: float = WORD_SECONDS
@@ -134,6 +134,7 @@ class FakeEdge:
     hang_at: str | int | None = None
     drop_at: int | None = None
     noise: bool = False
+    mute: bool = False
     requests: list[str] = field(default_factory=list)
     open: int = 0
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -184,6 +185,10 @@ class FakeEdge:
         await socket.send_str('X-RequestId:1\r\nPath:turn.start\r\n\r\n{"context":{}}')
         if self.hang_at == "start":
             await self.release.wait()
+            return
+        if self.mute:
+            await socket.send_str("X-RequestId:1\r\nPath:turn.end\r\n\r\n{}")
+            await socket.receive(timeout=5)
             return
         text = ssml[ssml.rindex("<prosody") :].split(">", 1)[1].split("</prosody>")[0]
         text = text.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")

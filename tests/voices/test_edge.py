@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.media import SAMPLE_RATE, SpeechChunk, WordMark
+from pipeline.voices.book import VoiceBook
 from pipeline.voices.edge import EdgeVoice
 from pipeline.voices.edge_words import WrittenWords
 from pipeline.voices.voice import VoiceError
@@ -95,6 +96,18 @@ async def test_what_is_no_sound_is_an_error(edge: FakeEdge) -> None:
     edge.noise = True
     with pytest.raises(VoiceError):
         await heard(EdgeVoice("en-US-AriaNeural", first_seconds=0.5), "Hello there.")
+
+
+async def test_a_voice_that_the_service_does_not_have_leaves_the_others_alone(edge: FakeEdge) -> None:
+    edge.mute = True
+    book = VoiceBook()
+    made_up = EdgeVoice("en-US-NobodyNeural")
+    with pytest.raises(VoiceError) as failure:
+        await heard(made_up, "Hello there.")
+    assert failure.value.code == "voice_mute"
+    book.rest(made_up, failure.value)
+    assert book.rests(made_up)
+    assert not book.rests(book.get("edge:en-US-AriaNeural"))
 
 
 async def test_closing_ends_the_connection_at_once(edge: FakeEdge) -> None:
