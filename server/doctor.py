@@ -202,7 +202,13 @@ def _musetalk(settings: Settings) -> Finding:
     label = "engine musetalk (GPU)"
     if not settings.lipsync.enable_musetalk:
         return Finding(label, "note", "off; warp is used", "ENABLE_MUSETALK=true and MUSETALK_BASE turn it on")
-    return Finding(label, "note", "asked for, not part of this version; warp is used", "leave ENABLE_MUSETALK unset")
+    from server.parts import musetalk_obstacle
+
+    base = settings.lipsync.musetalk_base
+    obstacle = musetalk_obstacle(base, settings.musetalk.version)
+    if obstacle is not None:
+        return Finding(label, "bad", "asked for, but cannot run here; warp is used", obstacle)
+    return Finding(label, "ok", f"version {settings.musetalk.version} in {base}")
 
 
 def _folder(folder: Path) -> Finding:

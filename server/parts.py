@@ -91,7 +91,7 @@ def choose_engine(settings: Settings) -> Choice:
     warp = WarpEngine(threads=lipsync.threads)
     if not lipsync.enable_musetalk:
         return Choice(warp, "MuseTalk is off (lipsync.enable_musetalk)")
-    obstacle = _obstacle(lipsync.musetalk_base, settings.musetalk.version)
+    obstacle = musetalk_obstacle(lipsync.musetalk_base, settings.musetalk.version)
     if obstacle is not None or lipsync.musetalk_base is None:
         return Choice(warp, f"MuseTalk was asked for but cannot run here: {obstacle}")
     from pipeline.lipsync.musetalk.engine import MuseTalkEngine
@@ -109,8 +109,8 @@ def musetalk_worker(lipsync: LipSyncSettings, base: Path, version: Version) -> W
     return WorkerSettings(base, version, lipsync.musetalk_device, precision, threads=threads)
 
 
-def _obstacle(base: Path | None, version: Version) -> str | None:
-    """What is in MuseTalk's way, the first thing to mend first."""
+def musetalk_obstacle(base: Path | None, version: Version) -> str | None:
+    """What is in MuseTalk's way, the first thing to mend first; None: nothing."""
     if base is None:
         return "lipsync.musetalk_base (MUSETALK_BASE) names no folder with its models"
     if not base.is_dir():

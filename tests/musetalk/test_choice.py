@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.lipsync.warp.engine import WarpEngine
-from server import parts
+from server import doctor, parts
 from server.admission import Admission, Limits, Refusal
 from server.settings import Settings, SettingsError, load
 
@@ -44,6 +44,18 @@ def test_missing_files_are_named_with_the_command_that_gets_them(
     why = choice(enable_musetalk=True, musetalk_base=tmp_path)
     assert "musetalkV15/unet.pth: missing" in why
     assert "models fetch musetalk" in why
+
+
+def test_the_doctor_says_what_is_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_NEEDED", ())
+    asked = Settings(lipsync={"enable_musetalk": True, "musetalk_base": tmp_path})  # type: ignore[arg-type]
+    found = doctor._musetalk(asked)
+    assert found.state == "bad"
+    assert "models fetch musetalk" in found.mend
+    assert doctor._musetalk(Settings()).state == "note"
+    if GOLDEN.is_dir():
+        there = Settings(lipsync={"enable_musetalk": True, "musetalk_base": GOLDEN})  # type: ignore[arg-type]
+        assert doctor._musetalk(there).state == "ok"
 
 
 @pytest.mark.shared

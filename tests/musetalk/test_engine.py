@@ -216,6 +216,7 @@ def test_a_worker_that_hangs_is_ended(
 ) -> None:
     mouth = spoken(face, speech())[0]
     monkeypatch.setattr("pipeline.lipsync.musetalk.renderer.HANG_SECONDS", -SOON + 0.5)
+    monkeypatch.setattr("pipeline.lipsync.musetalk.renderer.BACK_OFF", (60.0,))  # nobody needs it after this
     pid = engine.renderer.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
