@@ -17,7 +17,7 @@ from bench.figures import Figure
 from bench.serving import ROOT, WORK, Server
 
 FPS = 50  # the grid on which both are compared
-SECONDS = 24.0
+SECONDS = 40.0
 
 
 def in_browser(server: Server, browser: Browser, avatar_id: str) -> list[Figure]:
