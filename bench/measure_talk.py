@@ -22,10 +22,21 @@ from bench.figures import Figure, spread
 from bench.serving import ROOT, Server, Session, free_port, server
 from bench.wire import VOICED, Wire, connected
 
-QUESTIONS = 12
+QUESTIONS = 16
 INTERRUPTIONS = 50
 IN_A_ROW = 20
 FIRST_TOKEN, TOKENS_A_SECOND = 0.1, 40.0
+OPENINGS = [  # what the model begins with; the last two are longer than the tutor's prompt asks for
+    "Good question! ",
+    "Plants make their own food. ",
+    "They live on light, air and water. ",
+    "All green plants make their own food out of light. ",
+]
+REST = (
+    "They take in water through their roots, and carbon dioxide through small openings in their leaves. Sunlight gives "
+    "them the energy to put both together. What comes out is sugar, which the plant uses to grow, and oxygen, which "
+    "you and I breathe. Most of this happens in the leaves, because they hold a green pigment called chlorophyll. "
+)
 STALE_AFTER = 0.15  # seconds after an interruption, the limit of the figure "interrupt → silence on wire"
 MARK = " [cut off here: the student interrupted]"
 
@@ -134,7 +145,7 @@ async def _measure(running: Server, avatar_id: str, model: StandIn) -> list[Figu
     async with connected(session) as wire, _talking(session) as talk:
         await asyncio.sleep(2)
         rows = [
-            await _first_sound(talk, wire),
+            await _first_sound(talk, wire, model),
             await _words_heard(talk, wire, model),
             await _in_a_row(running, talk, wire, model, session),
         ]
@@ -142,9 +153,10 @@ async def _measure(running: Server, avatar_id: str, model: StandIn) -> list[Figu
     return rows
 
 
-async def _first_sound(talk: Talk, wire: Wire) -> Figure:
+async def _first_sound(talk: Talk, wire: Wire, model: StandIn) -> Figure:
     took = []
     for run in range(QUESTIONS):
+        model.call("PUT", "/switches", {"reply": OPENINGS[run % len(OPENINGS)] + REST})
         start = time.monotonic()
         await talk.send("text", text=f"How do plants live? {run}")
         first = await wire.voiced_after(start, 5)
@@ -154,7 +166,9 @@ async def _first_sound(talk: Talk, wire: Wire) -> Figure:
         await _interrupt(talk)
         await asyncio.sleep(0.4 + 0.037 * run)
     median = statistics.median(took)
-    note = f"{spread(took)}; first token {FIRST_TOKEN * 1000:.0f} ms, {TOKENS_A_SECOND:.0f} tokens/s"
+    each = [f"{statistics.median(took[n :: len(OPENINGS)]):.0f}" for n in range(len(OPENINGS))]
+    lengths = ", ".join(str(len(text.split())) for text in OPENINGS)
+    note = f"{spread(took)}; by words in the first sentence ({lengths}): {', '.join(each)}"
     return Figure("typed question → first sound", "≤ 450 ms", f"{median:.0f} ms", median <= 450, note)
 
 
