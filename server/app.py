@@ -18,7 +18,7 @@ from pipeline.session import LiveSession
 from pipeline.speaker import Speaker
 from pipeline.voices.book import VoiceBook
 from pipeline.voices.voice import VoiceError
-from server import avatars_api, pages, sessions_api, speech, ws
+from server import avatars_api, pages, session_events, sessions_api, speech, ws
 from server.admission import Limits
 from server.faces import Faces
 from server.keys import BUILDER, ENGINE, MODEL, PEERS, RTC, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
@@ -88,6 +88,7 @@ def build_app(
 
     avatars_api.add_routes(app)
     sessions_api.add_routes(app)
+    session_events.add_routes(app)
     add_whep_routes(app, sessions, app[PEERS], "/v1/sessions/{session_id}/whep")
     ws.add_routes(app)
     pages.add_routes(app, STATIC)

@@ -17,6 +17,7 @@ from pipeline.events import Event
 from pipeline.history import History
 from pipeline.persona import Persona
 from server.admission import Admission, Due, Limits, Refusal
+from server.event_ring import EventRing
 from server.problems import ProblemError, at_capacity
 
 if TYPE_CHECKING:
@@ -58,12 +59,14 @@ class Session:
     conversation: Conversation | None = None
     history: History | None = None
     ended: bool = False
+    events: EventRing = field(default_factory=EventRing)
     listeners: set[Listener] = field(default_factory=set)
     enders: dict[object, Ender] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def emit(self, event: Event) -> None:
-        """Hand an event of the live part to everybody who listens (the WebSockets)."""
+        """Hand an event of the live part to everybody who listens (the WebSockets), and keep it for a while."""
+        self.events.put(event)
         for listener in tuple(self.listeners):
             listener(event)
 
@@ -272,6 +275,7 @@ class Sessions:
 
     def _forget(self, session: Session) -> None:
         session.ended = True
+        session.events.close()
         self._admission.release(session.id)
         self._sessions.pop(session.id, None)
         self._changed.set()
