@@ -25,6 +25,7 @@ from aiortc.stats import RTCOutboundRtpStreamStats, RTCRemoteInboundRtpStreamSta
 from av.packet import Packet
 from av.stream import Stream
 
+from pipeline.session import SessionClosed
 from server.rtc import private
 from server.rtc.addresses import advertiser, to_bind, to_try
 from server.rtc.heartbeat import Heartbeat
@@ -90,6 +91,7 @@ class Peer:
         self._senders: list[RTCRtpSender] = []
         self._candidates_left = MAX_CANDIDATES
         self._closing: asyncio.Task[None] | None = None
+        self._answering = asyncio.Lock()
         self._estimate: int | None = None
         self._keys_wanted = 0
         self._pc = RTCPeerConnection(
@@ -106,9 +108,19 @@ class Peer:
     async def answer(self, sdp: str | Offer) -> str:
         """The answer to an offer, with this machine's candidates; the handshake starts at once.
 
-        Raises BadOffer, private.NoPortError.
+        Raises BadOffer, private.NoPortError, SessionClosed when it is closed meanwhile.
         """
-        self.offer = offer = sdp if isinstance(sdp, Offer) else read_offer(sdp)
+        offer = sdp if isinstance(sdp, Offer) else read_offer(sdp)
+        async with self._answering:  # what is bound here after the sockets were closed would stay
+            answer = await self._answer(offer)
+        if self._closing is not None:
+            raise SessionClosed("This viewer's connection was closed while it was made.")
+        return answer
+
+    async def _answer(self, offer: Offer) -> str:
+        if self._closing is not None:
+            raise SessionClosed("This viewer's connection is closed.")
+        self.offer = offer
         # In the offer's order: aiortc takes the bundle's first section for the transport of the first transceiver.
         for kind in offer.played:
             self._add(kind)
@@ -134,7 +146,8 @@ class Peer:
         for candidate in offer.candidates:
             await self.add_candidate(candidate)
         await self._pc.setLocalDescription()
-        self.state = "connecting"
+        if self._closing is None:
+            self.state = "connecting"
         return complete_answer(offer, self._pc.localDescription.sdp)
 
     async def add_candidate(self, candidate: str) -> None:
@@ -197,7 +210,8 @@ class Peer:
             if sender.track is not None:
                 sender.track.stop()
         try:
-            await asyncio.wait_for(self._connect.close(), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS), self._answering:
+                await self._connect.close()
         except TimeoutError:
             log.error("peer_close_timeout", reason=self.reason)
 

@@ -286,11 +286,12 @@ class OwnedConnect:
 
     async def close(self) -> None:
         """Close the connection, end its handshake if it still runs, and stop what that may have started meanwhile."""
+        running = set(self._tasks)
         await self._pc.close()
-        running = tuple(self._tasks)
+        running |= self._tasks
         for task in running:
             task.cancel()
-        if running:
+        if running:  # also what has ended by itself meanwhile: it may have started senders that were stopped before
             await asyncio.wait(running)
             for transceiver in self._pc.getTransceivers():
                 await transceiver.stop()

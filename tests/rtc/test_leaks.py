@@ -7,6 +7,7 @@ import threading
 
 import psutil
 
+from pipeline.session import SessionClosed
 from server.rtc.registry import PeerRegistry
 from tests.rtc.clients import AiortcViewer, until
 from tests.rtc.fakes import FakeLive
@@ -38,3 +39,31 @@ async def test_twenty_viewers_leave_no_socket_task_or_thread(peers: PeerRegistry
         await come_and_go(peers, live, turn % 3)
     await until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)), 3)
     assert not live.viewers
+
+
+async def test_a_session_that_ends_while_its_viewer_is_answered_leaves_no_socket(
+    peers: PeerRegistry, live: FakeLive
+) -> None:
+    """The end comes at every step of the answer's making."""
+    viewer = AiortcViewer()
+    offer = await viewer.offer()
+    await come_and_go(peers, live, 2)
+    await until(lambda: len(asyncio.all_tasks()) <= 3)
+    before = held()
+    ended = 0
+    for steps in range(40):
+        joining = asyncio.create_task(peers.connect("s", live, "h264", offer, near=True))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await peers.close_session("s")
+        async with asyncio.timeout(5):
+            outcome, *_ = await asyncio.gather(joining, return_exceptions=True)
+        if isinstance(outcome, SessionClosed):
+            ended += 1
+        else:
+            assert not isinstance(outcome, BaseException)
+        await peers.close_session("s")
+        assert peers.count() == 0
+    assert ended
+    await until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)), 3)
+    await viewer.close()
