@@ -20,9 +20,10 @@ from pipeline.lipsync.musetalk.renderer import Renderer
 from pipeline.media import FRAME_SECONDS, SAMPLES_PER_FRAME, MouthPatch, MouthShape, Pcm, SpeechChunk
 
 CHUNK = 0.2
-DELAY = 0.25
+DELAY, CPU_DELAY = 0.25, 2.0
 """Seconds from a session's first sound to its first picture. A frame's features need sound up to 132.5 ms after its
-start, so with chunks of 200 ms some are known only 120 ms after they would be shown without delay: 130 ms are left."""
+start, so with chunks of 200 ms some are known only 120 ms after they would be shown without delay: 130 ms are left.
+A CPU needs longer than that to encode the sound."""
 SHORT = 8.0  # seconds of the runs that look for the number
 SETTLE = 1.0  # of each session's beginning is not counted for the share on time, but for the first frame
 
@@ -63,6 +64,7 @@ class _Session:
     face: MuseTalkFace
     analyser: MuseTalkAnalyser
     began: float
+    delay: float
     number: int
     fed: int = 0  # samples
     asked: int = 0  # frames
@@ -103,14 +105,16 @@ class Outcome:
         return float(np.percentile(self.first, 95)) if self.first else float("nan")
 
 
-def run(renderer: Renderer, avatar: Avatar, speech: Pcm, sessions: int, seconds: float) -> Outcome:
+def run(renderer: Renderer, avatar: Avatar, speech: Pcm, sessions: int, seconds: float, delay: float) -> Outcome:
     """All sessions speak `speech` over and over for `seconds`; each begins at its own moment of the first second."""
     faces = [MuseTalkFace(avatar, _NoFace(), renderer) for _ in range(sessions)]
     for face in faces:
         if not renderer.wait_opened(face.key, 60.0):
             raise RuntimeError("the worker could not open the avatar")
     now = time.monotonic() + 0.2
-    everyone = [_Session(face, face.analyser(), now + k * (1.0 / sessions), k * 7919) for k, face in enumerate(faces)]
+    everyone = [
+        _Session(face, face.analyser(), now + k * (1.0 / sessions), delay, k * 7919) for k, face in enumerate(faces)
+    ]
     events = [(session.began, k) for k, session in enumerate(everyone)]
     heapq.heapify(events)
     with ThreadPoolExecutor(2, thread_name_prefix="speech") as pool:
@@ -121,7 +125,7 @@ def run(renderer: Renderer, avatar: Avatar, speech: Pcm, sessions: int, seconds:
             pool.submit(_chunk, session, speech, avatar.count).result()
             if due + CHUNK - session.began < seconds - 1e-6:
                 heapq.heappush(events, (due + CHUNK, k))
-        time.sleep(DELAY + 1.0)
+        time.sleep(delay + 1.0)
     return _outcome(everyone, seconds)
 
 
@@ -134,7 +138,7 @@ def _chunk(session: _Session, speech: Pcm, count: int) -> None:
         frame = session.asked
         session.asked += 1
         assert isinstance(mouth, Spoken)
-        deadline = session.began + DELAY + frame * FRAME_SECONDS
+        deadline = session.began + session.delay + frame * FRAME_SECONDS
         future = session.face.submit(pingpong(frame, count), mouth, 1.0, deadline)
         future.add_done_callback(lambda done, frame=frame: session.finished(frame, done))
 
@@ -146,7 +150,7 @@ def _outcome(everyone: list[_Session], seconds: float) -> Outcome:
         shown = []
         for frame in counted:
             at = session.done.get(frame)
-            if at is not None and at <= session.began + DELAY + frame * FRAME_SECONDS:
+            if at is not None and at <= session.began + session.delay + frame * FRAME_SECONDS:
                 shown.append(frame)
         shares.append(len(shown) / max(1, len(counted)))
         gaps += [(b - a) * FRAME_SECONDS for a, b in itertools.pairwise(shown)]
@@ -158,7 +162,7 @@ def _outcome(everyone: list[_Session], seconds: float) -> Outcome:
 
 
 def largest(
-    renderer: Renderer, avatar: Avatar, speech: Pcm, guess: int, seconds: float, budget: float
+    renderer: Renderer, avatar: Avatar, speech: Pcm, guess: int, seconds: float, budget: float, delay: float
 ) -> tuple[Outcome, list[Outcome]]:
     """The largest number of sessions, from `guess` downward, that passes for `seconds`; and all runs, short ones first.
 
@@ -168,12 +172,12 @@ def largest(
     tried: list[Outcome] = []
     sessions = max(1, guess)
     while sessions > 1 and time.monotonic() + SHORT + seconds < until:
-        tried.append(run(renderer, avatar, speech, sessions, SHORT))
+        tried.append(run(renderer, avatar, speech, sessions, SHORT, delay))
         if tried[-1].passed:
             break
         sessions -= 1
     while True:
-        tried.append(run(renderer, avatar, speech, sessions, seconds))
+        tried.append(run(renderer, avatar, speech, sessions, seconds, delay))
         if tried[-1].passed or sessions == 1 or time.monotonic() + seconds > until:
             return tried[-1], tried
         sessions -= 1
