@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import numpy as np
 
 from bench.figures import Figure, spread
+from bench.measure_wire import mouth_at_rest, strange, strangeness
 from bench.serving import ROOT, Server, Session, free_port, server
 from bench.wire import VOICED, Wire, connected
 
@@ -38,13 +40,14 @@ REST = (
     "you and I breathe. Most of this happens in the leaves, because they hold a green pigment called chlorophyll. "
 )
 STALE_AFTER = 0.15  # seconds after an interruption, the limit of the figure "interrupt → silence on wire"
+CLOSED_AFTER = 0.5  # the mouth has 6 frames to close (pipeline.playout.FADE_OUT), then the picture is the clip's own
 MARK = " [cut off here: the student interrupted]"
 
 
 def figures(avatars: Path, avatar_id: str) -> list[Figure]:
     """On a server of its own, whose language model is the tests' stand-in."""
     with _stand_in() as model, server(avatars, **model.settings) as running:
-        return asyncio.run(_measure(running, avatar_id, model))
+        return asyncio.run(_measure(running, avatars, avatar_id, model))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +143,19 @@ async def _talking(session: Session) -> AsyncIterator[Talk]:
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _measure(running: Server, avatar_id: str, model: StandIn) -> list[Figure]:
+async def _measure(running: Server, avatars: Path, avatar_id: str, model: StandIn) -> list[Figure]:
+    crop, rest = mouth_at_rest(avatars, avatar_id)
     session = running.session(avatar_id)
     async with connected(session) as wire, _talking(session) as talk:
         await asyncio.sleep(2)
         rows = [
             await _first_sound(talk, wire, model),
             await _words_heard(talk, wire, model),
-            await _in_a_row(running, talk, wire, model, session),
         ]
+    async with connected(session, decode=True) as wire, _talking(session) as talk:
+        wire.crop = crop
+        await asyncio.sleep(2)
+        rows.append(await _in_a_row(running, talk, wire, rest, model, session))
     running.call("DELETE", f"/v1/sessions/{session.id}")
     return rows
 
@@ -203,11 +210,13 @@ async def _words_heard(talk: Talk, wire: Wire, model: StandIn) -> Figure:
     return Figure("words in history = words sent", "50 of 50 interruptions", value, equal == INTERRUPTIONS, note)
 
 
-async def _in_a_row(running: Server, talk: Talk, wire: Wire, model: StandIn, session: Session) -> Figure:
+async def _in_a_row(
+    running: Server, talk: Talk, wire: Wire, rest: np.ndarray, model: StandIn, session: Session
+) -> Figure:
     """Half of them as fast as they are accepted, the others as soon as there is sound to be cut off."""
     process = running.processes()[0]
     before = process.num_threads(), process.num_fds()
-    stale = 0
+    idle_level = max(strangeness(picture, rest) for picture in wire.pictures[-10:])
     first = len(talk.messages)
     for run in range(IN_A_ROW):
         since = await talk.send("text", text=f"Question {run}?")
@@ -216,17 +225,20 @@ async def _in_a_row(running: Server, talk: Talk, wire: Wire, model: StandIn, ses
         await _interrupt(talk)
     last = time.monotonic()
     await asyncio.sleep(1.5)
-    stale += sum(sound.at > last + STALE_AFTER and sound.loudness > VOICED for sound in wire.sounds)
+    stale = sum(sound.at > last + STALE_AFTER and sound.loudness > VOICED for sound in wire.sounds)
+    late = [picture for picture in wire.pictures if picture.at > last + CLOSED_AFTER]
+    if not late or wire.sounds[-1].at < last + STALE_AFTER:
+        raise RuntimeError("nothing more arrived after the last interruption")
+    mouths = sum(strange(strangeness(picture, rest), idle_level) for picture in late)
     generations = {message["generation"] for message in talk.of("interrupted", first)}
     stats = running.call("GET", f"/v1/sessions/{session.id}/stats")["live"]
     after = process.num_threads(), process.num_fds()
     left = {"utterances": stats["utterances"], "requests": model.open}
     leak = any(left.values()) or after[0] > before[0] or after[1] > before[1] + 2
-    clean = stale == 0 and not leak and len(generations) == IN_A_ROW
+    clean = stale == mouths == 0 and not leak and len(generations) == IN_A_ROW
     note = f"threads {before[0]}→{after[0]}, handles {before[1]}→{after[1]}, left over: {left}"
-    return Figure(
-        f"{IN_A_ROW} interruptions in a row", "no stale sound, no leak", f"{stale} stale packets", clean, note
-    )
+    value = f"{stale} stale packets, {mouths} frames"
+    return Figure(f"{IN_A_ROW} interruptions in a row", "no stale sound or frame, no leak", value, clean, note)
 
 
 async def _interrupt(talk: Talk) -> None:

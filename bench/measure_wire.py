@@ -20,19 +20,14 @@ RUNS = 12
 
 async def measure(server: Server, avatars: Path, avatar_id: str) -> list[Figure]:
     """`say` and `interrupt` RUNS times each, on one session with one viewer that notes every packet."""
-    avatar = AvatarStore(avatars, cache_bytes=1 << 40).open(avatar_id)
-    x0, y0 = avatar.faces.mouth[:, :2].min(0)
-    x1, y1 = avatar.faces.mouth[:, 2:].max(0)
-    luma = avatar.frames[:, : avatar.width * avatar.height].reshape(-1, avatar.height, avatar.width)
-    rest = np.ascontiguousarray(luma[:, y0:y1:4, x0:x1:4]).astype(np.int16)
-
+    crop, rest = mouth_at_rest(avatars, avatar_id)
     session = server.session(avatar_id)
     async with connected(session, decode=True) as wire:
-        wire.crop = (int(x0), int(y0), int(x1), int(y1))
+        wire.crop = crop
         await asyncio.sleep(2)
         sound_after, mouth_lag = [], []
         for run in range(RUNS):
-            idle_level = max(_strangeness(picture, rest) for picture in wire.pictures[-10:])
+            idle_level = max(strangeness(picture, rest) for picture in wire.pictures[-10:])
             start = time.monotonic()
             await asyncio.to_thread(server.say, session, SHORT[run % len(SHORT)])
             first = await wire.voiced_after(start, 5)
@@ -66,7 +61,22 @@ async def measure(server: Server, avatars: Path, avatar_id: str) -> list[Figure]
     ]
 
 
-def _strangeness(picture: Picture, rest: np.ndarray) -> float:
+def mouth_at_rest(avatars: Path, avatar_id: str) -> tuple[tuple[int, int, int, int], np.ndarray]:
+    """The region of the mouth (x0 y0 x1 y1), and every fourth pixel of it in each frame of the clip itself."""
+    avatar = AvatarStore(avatars, cache_bytes=1 << 40).open(avatar_id)
+    x0, y0 = avatar.faces.mouth[:, :2].min(0)
+    x1, y1 = avatar.faces.mouth[:, 2:].max(0)
+    luma = avatar.frames[:, : avatar.width * avatar.height].reshape(-1, avatar.height, avatar.width)
+    rest = np.ascontiguousarray(luma[:, y0:y1:4, x0:x1:4]).astype(np.int16)
+    return (int(x0), int(y0), int(x1), int(y1)), rest
+
+
+def strange(level: float, idle_level: float) -> bool:
+    """Whether a mouth of that strangeness moves by itself, where the clip's own is at `idle_level`."""
+    return level > idle_level * 1.25 + 0.15
+
+
+def strangeness(picture: Picture, rest: np.ndarray) -> float:
     """How far a picture's mouth region is from the nearest frame of the clip itself (mean absolute luma difference)."""
     seen = picture.luma[::4, ::4].astype(np.int16)
     return float(np.abs(rest - seen).mean((1, 2)).min())
@@ -74,6 +84,6 @@ def _strangeness(picture: Picture, rest: np.ndarray) -> float:
 
 def _first_mouth(wire: Wire, start: float, rest: np.ndarray, idle_level: float) -> float:
     for picture in wire.pictures:
-        if picture.at >= start and _strangeness(picture, rest) > idle_level * 1.25 + 0.15:
+        if picture.at >= start and strange(strangeness(picture, rest), idle_level):
             return picture.at
     raise RuntimeError("the mouth did not move within 1.5 s after the first sound")
