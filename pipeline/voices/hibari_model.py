@@ -36,6 +36,7 @@ _STRESS = frozenset("ˈˌ")
 _LETTERS = json.loads(Path(ASSETS, "oov.json").read_text("utf-8"))["in"]
 _KNOWN = frozenset(_LETTERS)
 _LONG_NUMBER = re.compile(r"\d{13,}")
+_LONG_RUN = re.compile(r"\S{60}(?=\S)")  # hibari's rules are cubic in it: 300 characters of "1/" took them 3.5 s
 
 _FIRST_SYMBOLS = 110  # about 6 s of speech: 40-50 ms to the first sample
 _MORE_SYMBOLS = 250
@@ -171,8 +172,9 @@ class HibariModel:
 
 
 def _readable(text: str) -> str:
-    """Without what hibari misreads: markup for phonemes, numbers past its words, letters it does not know."""
+    """Without what hibari misreads: markup for phonemes, numbers past its words, endless runs, unknown letters."""
     text = _LONG_NUMBER.sub(lambda match: " ".join(match.group()), text.replace("](", "] ("))
+    text = _LONG_RUN.sub(r"\g<0> ", text)
     if text.isascii():
         return text
     return "".join(_known(character) for character in text)

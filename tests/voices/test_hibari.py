@@ -206,3 +206,20 @@ def test_a_voice_that_is_not_installed() -> None:
     with pytest.raises(VoiceError) as failure:
         HibariVoice("nobody")
     assert failure.value.code == "unknown_voice"
+
+
+@pytest.mark.parametrize("run", ["1/", "a.b-", "x"])
+def test_a_run_without_a_space_is_read_in_bounded_parts(
+    model: HibariModel, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    tokenize = model._g2p.tokenize
+
+    def watched(text: str) -> object:
+        seen.append(text)
+        return tokenize(text)
+
+    monkeypatch.setattr(model._g2p, "tokenize", watched)
+    pieces = model.plan(run * (300 // len(run)))
+    assert max(len(part) for text in seen for part in text.split()) <= 60
+    assert "".join(word for piece in pieces for word, _, _ in piece.words) == run * (300 // len(run))
