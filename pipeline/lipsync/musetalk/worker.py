@@ -325,7 +325,9 @@ def main(arguments: list[str]) -> int:
     try:
         worker = Worker(settings, inbox, connection, memory)
         if worker.device.type == "cuda":  # copies from the device go straight into the shared memory
-            torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.numel(), 0)
+            code = int(torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.numel(), 0))
+            if code != 0:
+                log.warning("the patches' memory cannot be pinned (CUDA error %d): copies will be slower", code)
         worker.run()
     except Exception as error:
         logging.basicConfig()
