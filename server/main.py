@@ -17,6 +17,7 @@ from server.settings import Settings, SettingsError
 log = structlog.get_logger(__name__)
 
 SAMPLE_SECONDS = 90.0  # to prepare the sample tutor, on the first start only
+KEEPALIVE_SECONDS = 30.0  # an idle connection, or one whose request does not come, holds a file handle
 SHUTDOWN_SECONDS = 2.0  # for requests under way; the parts have their own limits
 
 
@@ -46,7 +47,7 @@ async def _run(settings: Settings, listening: socket.socket) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     app = build_app(settings)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=KEEPALIVE_SECONDS)
     sample: asyncio.Task[None] | None = None
     try:
         await runner.setup()

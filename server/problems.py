@@ -176,7 +176,8 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
             raise
         return from_http(error).response()
     except ConnectionResetError:
-        raise  # the client has gone: nobody is there to answer
+        # The client has gone. aiohttp drops this answer; raised, it would log a traceback for each aborted upload.
+        return ProblemError(400, "client_gone", "The connection was closed before the request was complete.").response()
     except Exception as error:
         problem = as_problem(error)
         if problem is not None:

@@ -66,7 +66,7 @@ def _api_key(request: web.Request) -> str:
 
 def _is_manager(request: web.Request) -> bool:
     key = _api_key(request)
-    return not key or hmac.compare_digest((bearer(request) or "").encode(), key.encode())
+    return not key or hmac.compare_digest((bearer(request) or "").encode(errors="surrogateescape"), key.encode())
 
 
 # -- browsers of other sites --------------------------------------------------------------------------------------
@@ -82,7 +82,8 @@ def browser_guard(settings: ServerSettings) -> Any:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if loopback and _hostname(request.host) not in names:
+        host = request.headers.get("Host", "")  # not request.host: without the header that asks the name service
+        if loopback and _hostname(host) not in names:
             raise ProblemError(
                 403,
                 "forbidden_host",
@@ -102,7 +103,7 @@ def browser_guard(settings: ServerSettings) -> Any:
                     },
                 )
             changes = request.method not in _SAFE_METHODS or "Upgrade" in request.headers
-            if changes and not friend and not _same_origin(origin, request.host):
+            if changes and not friend and not _same_origin(origin, host):
                 raise ProblemError(
                     403,
                     "forbidden_origin",
@@ -115,7 +116,10 @@ def browser_guard(settings: ServerSettings) -> Any:
 
 def _same_origin(origin: str, host: str) -> bool:
     """Hosts and ports are compared, not the scheme: a proxy in front may speak TLS where this server does not."""
-    return urlsplit(origin).netloc.lower() == host.lower()
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:  # such as an address whose bracket is not closed
+        return False
 
 
 def _hostname(host: str) -> str:

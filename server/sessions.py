@@ -22,6 +22,7 @@ from server.problems import ProblemError, at_capacity
 
 if TYPE_CHECKING:
     from pipeline.conversation import Conversation
+    from pipeline.listener import Listener as StudentListener
     from pipeline.session import LiveSession
 
 log = structlog.get_logger(__name__)
@@ -37,13 +38,14 @@ Close = Callable[["Session", "LiveSession"], Awaitable[None]]
 
 Ender = Callable[[], Awaitable[None]]
 
+CLOSE_SECONDS = 6.0  # for the watcher to finish the end it is at
 END_SECONDS = 2.0  # for each viewer and WebSocket to close when their session ends
 
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One student's session. `live` and `conversation` are None while it sleeps: nobody is there, and only this record
-    is kept, with what was said.
+    """One student's session. `live`, `conversation` and `listener` are None while it sleeps: nobody is there, and only
+    this record is kept, with what was said. listens: it has a listener whenever it is awake.
     """
 
     id: str
@@ -57,7 +59,9 @@ class Session:
     persona: Persona = field(default_factory=Persona)
     live: LiveSession | None = None
     conversation: Conversation | None = None
+    listener: StudentListener | None = None
     history: History | None = None
+    listens: bool = False
     ended: bool = False
     events: EventRing = field(default_factory=EventRing)
     listeners: set[Listener] = field(default_factory=set)
@@ -100,6 +104,7 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._changed = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
+        self._closing = False
 
     # -- finding ------------------------------------------------------------------------------------------------
 
@@ -115,7 +120,7 @@ class Sessions:
     def authorise(self, session_id: str, token: str | None) -> Session:
         """The session if the token is its own (compared in constant time): else 404, or 401 wrong_token."""
         session = self.get(session_id)
-        if token is None or not hmac.compare_digest(token.encode(), session.token.encode()):
+        if token is None or not hmac.compare_digest(_bytes(token), _bytes(session.token)):
             raise ProblemError(
                 401,
                 "wrong_token",
@@ -225,9 +230,11 @@ class Sessions:
         for outcome in await asyncio.gather(*endings, return_exceptions=True):
             if isinstance(outcome, Exception):
                 log.error("session_ender_failed", session=session.id, exc_info=outcome)
-        async with session.lock:
-            await self._sleep(session)
-        self._forget(session)
+        try:
+            async with session.lock:
+                await self._sleep(session)
+        finally:
+            self._forget(session)
         log.info("session_ended", session=session.id, reason=reason)
 
     # -- watching -----------------------------------------------------------------------------------------------
@@ -237,13 +244,21 @@ class Sessions:
 
     async def close(self) -> None:
         """End every session and the watching."""
-        if self._watch is not None:
+        self._closing = True
+        self._changed.set()
+        if self._watch is not None:  # it is let finish what it ends just now: cancelled, that would stay half ended
+            await asyncio.wait({self._watch}, timeout=CLOSE_SECONDS)
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
-        await asyncio.gather(*(self.end(session, "shutdown") for session in self.all()))
+        outcomes = await asyncio.gather(
+            *(self.end(session, "shutdown") for session in self.all()), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                log.error("session_end_failed", exc_info=outcome)
 
     async def _watch_forever(self) -> None:
-        while True:
+        while not self._closing:
             self._changed.clear()
             for due in self._admission.due(self._clock()):
                 await self._carry_out(due)
@@ -253,7 +268,9 @@ class Sessions:
                 await asyncio.wait_for(self._changed.wait(), timeout)
 
     async def _carry_out(self, due: Due) -> None:
-        session = self._sessions[due.session_id]
+        session = self._sessions.get(due.session_id)
+        if session is None:  # it was ended while another one's end was waited for
+            return
         try:
             if due.action == "end":
                 await self.end(session, due.reason)
@@ -279,6 +296,11 @@ class Sessions:
         self._admission.release(session.id)
         self._sessions.pop(session.id, None)
         self._changed.set()
+
+
+def _bytes(token: str) -> bytes:
+    """Of a header or a query, whatever bytes came in."""
+    return token.encode(errors="surrogateescape")
 
 
 def _or_503(refusal: Refusal | None) -> None:

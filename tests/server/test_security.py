@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from server.settings import Settings
@@ -108,3 +110,26 @@ def test_secrets_show_in_no_dump_of_the_settings() -> None:
     settings = Settings(webrtc={"turn_password": "geheim"}, server={"api_key": "geheim"})  # type: ignore[arg-type]
     assert "geheim" not in repr(settings)
     assert "geheim" not in settings.model_dump_json()
+
+
+async def test_bytes_that_are_no_text_are_a_wrong_token_and_a_foreign_origin(serve: Serve) -> None:
+    server = await serve()
+    made = await server.session()
+    address = f"/v1/sessions/{made['session_id']}"
+
+    async def status(request: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.client.port)
+        try:
+            writer.write(request)
+            await writer.drain()
+            return await asyncio.wait_for(reader.readline(), 5)
+        finally:
+            writer.close()
+
+    head = f"GET {address} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ".encode()
+    assert b" 401 " in await status(head + b"\xff\xfe\r\n\r\n")
+    assert b" 403 " in await status(
+        f"DELETE {address} HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://[\r\n\r\n".encode()
+    )
+    assert b" 403 " in await status(b"GET /v1/avatars HTTP/1.0\r\n\r\n")
+    assert len(server.sessions.all()) == 1
