@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from avatars.avatar import Avatar, Faces
-from pipeline.lipsync.musetalk.renderer import ROOT, environment
 from pipeline.lipsync.musetalk.settings import MuseTalkSettings
+from pipeline.lipsync.musetalk.spawn import ROOT, environment
 
 SILENT_SECONDS = 600.0
 """How long the process may say nothing: one batch of the full-size network on a slow CPU, with room."""

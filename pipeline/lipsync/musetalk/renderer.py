@@ -6,9 +6,7 @@ import itertools
 import os
 import queue
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -16,7 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Literal
 
 import structlog
@@ -42,11 +39,10 @@ from pipeline.lipsync.musetalk.messages import (
     ToWorker,
     WorkerSettings,
 )
+from pipeline.lipsync.musetalk.spawn import start_worker
 from pipeline.media import MouthPatch
 
 log = structlog.get_logger(__name__)
-
-ROOT = Path(__file__).resolve().parents[3]
 
 READY_SECONDS = 600.0  # to load and measure; compiled variants take minutes
 HANG_SECONDS = 5.0  # after its deadline that an answer may still come; then the worker is taken for dead
@@ -278,28 +274,8 @@ class Renderer:
     def _one_life(self) -> tuple[str, bool]:
         """One worker from its start to its end: why it ended, and whether it would again."""
         settings = self._settings
-        ours, theirs = socket.socketpair()
         memory = Memory(settings.slots, settings.slot_bytes)
-        try:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "pipeline.lipsync.musetalk.worker",
-                    str(theirs.fileno()),
-                    str(memory.fd),
-                ],
-                cwd=ROOT,
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), memory.fd),
-                start_new_session=True,
-            )
-        finally:
-            theirs.close()
-            memory.close_fd()
-        connection = Connection(ours.detach())
-        connection.send(settings)
+        self._process, connection = start_worker(settings, memory)
         self._drop_outbox()
         with self._lock:
             self._memory, self._connection = memory, connection
@@ -467,11 +443,3 @@ def _forward(instead: Callable[[], Patch], future: Patch) -> None:
     other.add_done_callback(
         lambda done: _settle(future, None if done.cancelled() else done.exception() or done.result())  # type: ignore[arg-type]
     )
-
-
-def environment() -> dict[str, str]:
-    """The server's environment without its own settings, some of which are secret; and no network for the models."""
-    secret = ("LECTERN_", "WEBRTC_", "DATABASE_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(secret)}
-    kept = {name: value for name, value in kept.items() if not any(word in name for word in ("KEY", "TOKEN", "PASSW"))}
-    return {**kept, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
