@@ -80,13 +80,14 @@ def run(wanted: list[str], seconds: float) -> tuple[list[Figure], int]:
 
 
 def keep(text: str) -> None:
-    """docs/benchmarks.md holds the last full run."""
+    """docs/benchmarks.md holds the last full run; the sections below its table, written by hand, stay."""
     today = datetime.date.today().isoformat()
     page = ROOT / "docs" / "benchmarks.md"
+    _, heading, rest = (page.read_text() if page.exists() else "").partition("\n## ")
     page.write_text(
         "# Benchmarks\n\n"
         "The last full run of `make bench`. Chromium, the server and the measuring program share the cores.\n\n"
-        f"{today}, {machine.describe()}\n\n{text}\n"
+        f"{today}, {machine.describe()}\n\n{text}\n{heading}{rest}"
     )
 
 
