@@ -22,7 +22,6 @@ from server.problems import ProblemError, at_capacity
 
 if TYPE_CHECKING:
     from pipeline.conversation import Conversation
-    from pipeline.listener import Listener as StudentListener
     from pipeline.session import LiveSession
 
 log = structlog.get_logger(__name__)
@@ -44,8 +43,8 @@ END_SECONDS = 2.0  # for each viewer and WebSocket to close when their session e
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One student's session. `live`, `conversation` and `listener` are None while it sleeps: nobody is there, and only
-    this record is kept, with what was said. listens: it has a listener whenever it is awake.
+    """One student's session. `live` and `conversation` are None while it sleeps: nobody is there, and only this
+    record is kept, with what was said.
     """
 
     id: str
@@ -59,9 +58,7 @@ class Session:
     persona: Persona = field(default_factory=Persona)
     live: LiveSession | None = None
     conversation: Conversation | None = None
-    listener: StudentListener | None = None
     history: History | None = None
-    listens: bool = False
     ended: bool = False
     events: EventRing = field(default_factory=EventRing)
     listeners: set[Listener] = field(default_factory=set)
