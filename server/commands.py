@@ -49,13 +49,17 @@ def _avatar(settings: Settings, arguments: argparse.Namespace) -> int:
 
     store = avatar_store(settings)
     if arguments.action == "list":
-        for record in store.list():
+        records = store.list()
+        if not records:
+            print("There are no avatars yet. Make one: run.py avatar create ID VIDEO", file=sys.stderr)
+        for record in records:
             print(
                 f"{record.id:24} {record.state:10} {record.frames / record.fps:5.1f} s  {record.width}x{record.height}"
             )
         return 0
     if arguments.action == "delete":
         store.delete(arguments.id)
+        print(f"{arguments.id} is deleted.")
         return 0
     if arguments.action == "import":
         from server.musetalk_commands import import_avatar
@@ -72,6 +76,9 @@ def _create(settings: Settings, arguments: argparse.Namespace) -> int:
     from avatars.cli import create
     from server.parts import avatar_store, build_settings, choose_engine
 
+    if not Path(arguments.video).is_file():
+        print(f"{arguments.video}: there is no such file", file=sys.stderr)
+        return 1
     engine = choose_engine(settings).engine
     bar = Bar()
     try:

@@ -8,6 +8,8 @@ import { History } from "./history.js";
 
 /** The most characters of one message. */
 export const MOST_TEXT = 4000;
+/** A character that can be seen; spaces, line breaks and invisible marks alone are no message. */
+const VISIBLE = /[\p{L}\p{N}\p{P}\p{S}]/u;
 
 export class Conversation {
   constructor() {
@@ -56,10 +58,19 @@ export class Conversation {
   /** Listen to a session from here on. @param {import("./live.js").LiveSession} session */
   attach(session) {
     this.session = session;
+    /** The server's session that the open bubbles belong to. @type {string | undefined} */
+    let present;
     session.addEventListener("message", (event) => this.#take(/** @type {CustomEvent} */ (event).detail));
     session.addEventListener("over", () => this.rest());
     session.addEventListener("state", () => {
-      if (session.state === "reconnecting") this.#quiet();
+      if (session.state === "reconnecting") {
+        this.#quiet();
+        this.captions.clear();
+      }
+      if (session.state !== "live" && session.state !== "weak") return;
+      // A new session on the server knows nothing of what the old one was saying.
+      if (present !== undefined && present !== session.info?.session_id) this.rest();
+      present = session.info?.session_id;
     });
   }
 
@@ -78,13 +89,13 @@ export class Conversation {
   /** @param {string} raw @returns {boolean} whether it was sent */
   say(raw) {
     const text = raw.trim();
-    if (!text) return false;
+    if (!VISIBLE.test(text)) return false;
     if (text.length > MOST_TEXT) {
-      toast(t("student.tooLong", { max: MOST_TEXT }), "bad");
+      toast(t("student.tooLong", { count: text.length, max: MOST_TEXT }), "bad", "tooLong");
       return false;
     }
     if (!this.session?.send({ type: "text", text })) {
-      toast(t("student.notConnected"), "bad");
+      toast(t("student.notConnected"), "bad", "notConnected");
       return false;
     }
     this.history.student(text);
@@ -144,12 +155,15 @@ export class Conversation {
         if (message.status === "thinking") this.button.disabled = false;
         else if (message.status === "idle" && this.speaking.size === 0) this.#quiet();
         break;
+      case "text_stream":
+        if (message.demonstration) byId("demo").hidden = false;
+        break;
       case "error": {
         const key = `error.${codeOf(message.code ?? "")}`;
         const own = has(key) ? t(key) : (message.message ?? t("error.server"));
         // The server's English sentence names the words in question; ours is for everyone else.
         const goesOn = message.code === "voice_fallback" || message.code === "engine_fallback";
-        toast(language() === "en" && message.message ? message.message : own, goesOn ? "info" : "bad");
+        toast(language() === "en" && message.message ? message.message : own, goesOn ? "info" : "bad", message.code);
         break;
       }
       default:

@@ -54,10 +54,18 @@ export function announce(text) {
   if (node) node.textContent = text;
 }
 
-/** A short message at the edge of the page, gone by itself. @param {string} text @param {"info" | "bad"} [tone] */
-export function toast(text, tone = "info") {
+/**
+ * A short message at the edge of the page, gone by itself.
+ * @param {string} text
+ * @param {"info" | "bad"} [tone]
+ * @param {string} [kind] the new message takes the place of an older one of the same kind
+ */
+export function toast(text, tone = "info", kind = "") {
   const box = byId("toasts");
-  const card = el("p", { class: `toast ${tone}` }, icon(tone === "bad" ? "warn" : "info"), el("span", {}, text));
+  for (const old of [...box.children]) {
+    if (kind && old instanceof HTMLElement && old.dataset.kind === kind) old.remove();
+  }
+  const card = el("p", { class: `toast ${tone}`, "data-kind": kind }, icon(tone === "bad" ? "warn" : "info"), el("span", {}, text));
   while (box.children.length >= 3) box.firstElementChild?.remove();
   box.append(card);
   window.setTimeout(() => card.remove(), 7000);

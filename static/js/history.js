@@ -5,6 +5,9 @@ import { announce, el } from "./dom.js";
 import { t } from "./i18n.js";
 
 const MOST = 200;
+/** A student's message that is longer than this (characters, lines) is folded. */
+const LONG = 420;
+const LINES = 8;
 
 export class History {
   /** @param {HTMLElement} list an <ol> @param {HTMLElement} empty shown while nothing was said */
@@ -17,7 +20,23 @@ export class History {
 
   /** @param {string} text what the student sent */
   student(text) {
-    this.#add("student", "student.you", text);
+    const tidy = text.replace(/\n\s*\n(\s*\n)+/g, "\n\n");
+    const { node, text: said } = this.#add("student", "student.you", tidy);
+    if (tidy.length > LONG || tidy.split("\n").length > LINES) this.#fold(node, said);
+  }
+
+  /** Show the beginning only, with a button for the rest. @param {HTMLElement} node @param {HTMLElement} said */
+  #fold(node, said) {
+    said.classList.add("folded");
+    const more = el("button", { class: "more", type: "button", "aria-expanded": "false", "data-i18n": "student.more" }, t("student.more"));
+    more.addEventListener("click", () => {
+      const folded = said.classList.toggle("folded");
+      more.setAttribute("aria-expanded", String(!folded));
+      more.dataset.i18n = folded ? "student.more" : "student.less";
+      more.textContent = t(more.dataset.i18n);
+    });
+    node.append(more);
+    this.#follow();
   }
 
   /** @param {string} id an utterance began */

@@ -81,6 +81,28 @@ async def test_captions_are_read_out_as_whole_sentences(server: FakeServer, open
     assert await page.locator("#captions").get_attribute("aria-hidden") == "true"
 
 
+async def test_a_long_message_is_folded_and_one_too_long_is_kept(server: FakeServer, open_page: OpenPage) -> None:
+    page = await open_page(server.url)
+    await start(page)
+    await page.focus("#text")
+    await page.keyboard.insert_text("word " * 1200)
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".toast")).to_contain_text("That is too long: 5999 characters")
+    assert len(await page.input_value("#text")) == 6000
+    await page.fill("#text", "top" + "\n" * 40 + "word " * 200)
+    await page.press("#text", "Enter")
+    said = page.locator(".bubble.student .said")
+    assert await said.text_content() == "top\n\n" + ("word " * 200).strip()
+    folded = (await said.bounding_box() or {})["height"]
+    assert folded < 180
+    await page.click(".more")
+    await expect(page.locator(".more")).to_have_text("Show less")
+    assert (await said.bounding_box() or {})["height"] > 2 * folded
+    await page.fill("#text", "\u200b\u200b")
+    await page.press("#text", "Enter")
+    await expect(page.locator(".bubble.student")).to_have_count(1)
+
+
 async def test_interrupting_keeps_what_was_heard(server: FakeServer, open_page: OpenPage) -> None:
     page = await open_page(server.url)
     await start(page)
