@@ -90,6 +90,19 @@ class TextComplete(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Transcription(Event):
+    """What the student says. Until it is final it is a guess, which the next one of the same utterance_id replaces.
+
+    Exactly one final one for each utterance_id that was told; "" then means that there were no words.
+    """
+
+    type: ClassVar[str] = "transcription"
+    utterance_id: str
+    text: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessingStatus(Event):
     """What the tutor is doing: idle, listening (the student speaks), waiting (for the words of what the student said),
     thinking, speaking, interrupted (the student speaks over it, it is silent and may go on).
@@ -104,7 +117,8 @@ class Problem(Event):
     """Something went wrong, or went on by another way; the session lives. `code` is stable.
 
     Codes: voice_fallback (another voice took over), cannot_say (part of the text was left out), voice_failed,
-    engine_fallback, queue_full, audio_unreadable, and those of pipeline.language_model.ModelError.
+    engine_fallback, queue_full, audio_unreadable, recogniser_failed (what the student said could not be made out),
+    no_words (there were none in the student's clip), and those of pipeline.language_model.ModelError.
     """
 
     type: ClassVar[str] = "error"

@@ -21,7 +21,8 @@ from pipeline.voices.voice import VoiceError
 from server import avatars_api, pages, session_events, sessions_api, speech, ws
 from server.admission import Limits
 from server.faces import Faces
-from server.keys import BUILDER, ENGINE, MODEL, PEERS, RTC, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
+from server.keys import BUILDER, ENGINE, LISTENING, MODEL, PEERS, RTC, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
+from server.listening import availability
 from server.live import LiveFactory, LiveParts
 from server.logs import request_log
 from server.parts import avatar_store, build_settings, choose_engine, language_model, rtc_settings
@@ -78,6 +79,7 @@ def build_app(
 
     app[SETTINGS], app[STORE], app[RTC] = settings, store, rtc
     app[ENGINE], app[VOICES], app[MODEL], app[SESSIONS] = engine, book, model, sessions
+    app[LISTENING] = availability()
     app[BUILDER] = AvatarBuilder(store, build_settings(settings), engine.prepare)
     app[PEERS] = PeerRegistry(rtc)
     app[STOPPING] = asyncio.Event()

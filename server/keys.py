@@ -11,6 +11,7 @@ from avatars.store import AvatarStore
 from pipeline.language_model import LanguageModel
 from pipeline.lipsync.engine import LipSyncEngine
 from pipeline.voices.book import VoiceBook
+from server.listening import Availability
 from server.rtc.registry import PeerRegistry
 from server.rtc.settings import RtcSettings
 from server.sessions import Sessions
@@ -22,6 +23,7 @@ BUILDER: web.AppKey[AvatarBuilder] = web.AppKey("builder", AvatarBuilder)
 ENGINE: web.AppKey[LipSyncEngine] = web.AppKey("engine", LipSyncEngine)
 VOICES: web.AppKey[VoiceBook] = web.AppKey("voices", VoiceBook)
 MODEL: web.AppKey[LanguageModel] = web.AppKey("model", LanguageModel)
+LISTENING: web.AppKey[Availability] = web.AppKey("listening", Availability)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
 RTC: web.AppKey[RtcSettings] = web.AppKey("rtc", RtcSettings)
 PEERS: web.AppKey[PeerRegistry] = web.AppKey("peers", PeerRegistry)

@@ -41,11 +41,14 @@ class Say(_Incoming):
 
 
 class Audio(_Incoming):
-    """Speak this recording: a whole file of any format PyAV reads, in base64. text: for the captions."""
+    """A recording: a whole file of any format PyAV reads, in base64. speaker: whose it is; the tutor speaks it (text: for
+    the captions), the student's is heard and answered.
+    """
 
     type: Literal["audio"]
     data: Annotated[str, Field(min_length=1)]
     text: Annotated[str, Field(max_length=10_000)] = ""
+    speaker: Literal["tutor", "student"] = "tutor"
 
 
 class Interrupt(_Incoming):

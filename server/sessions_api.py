@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server import speech
 from server.bodies import read_json
-from server.keys import PEERS, RTC, SESSIONS, SETTINGS, STORE
+from server.keys import LISTENING, PEERS, RTC, SESSIONS, SETTINGS, STORE
 from server.parts import persona_of
 from server.problems import ProblemError
 from server.security import require_manager, session_of
@@ -105,6 +105,7 @@ def _created(app: web.Application, session: Session) -> dict[str, Any]:
         "student_id": session.student_id,
         "voice": session.voice,
         "mode": speech.mode(app),
+        "listening": asdict(app[LISTENING]),
     }
 
 
@@ -116,7 +117,8 @@ async def show_all(request: web.Request) -> web.Response:
 
 
 async def show(request: web.Request) -> web.Response:
-    return web.json_response(summary(request.app[SESSIONS], session_of(request)))
+    found = summary(request.app[SESSIONS], session_of(request))
+    return web.json_response({**found, "listening": asdict(request.app[LISTENING])})
 
 
 async def delete(request: web.Request) -> web.Response:

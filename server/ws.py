@@ -9,7 +9,7 @@ import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from server import speech
-from server.keys import PEERS, SESSIONS
+from server.keys import LISTENING, PEERS, SESSIONS
 from server.messages import (
     Audio,
     Incoming,
@@ -129,6 +129,8 @@ class _Conversation:
             case Say():
                 utterance = await speech.say(self._app, self._session, message.text, message.voice)
                 self._answer(message, "processing_status", status="thinking", utterance_id=utterance)
+            case Audio(speaker="student"):
+                raise ProblemError(503, "listening_unavailable", self._app[LISTENING].reason or "")
             case Audio():
                 utterance = await speech.play_base64(self._app, self._session, message.data, message.text)
                 self._answer(message, "processing_status", status="thinking", utterance_id=utterance)
