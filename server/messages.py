@@ -41,8 +41,8 @@ class Say(_Incoming):
 
 
 class Audio(_Incoming):
-    """A recording: a whole file of any format PyAV reads, in base64. speaker: whose it is; the tutor speaks it (text: for
-    the captions), the student's is heard and answered.
+    """A recording: a whole file of any format PyAV reads, in base64. speaker: whose it is; the tutor's is spoken (text:
+    for the captions), the student's is heard and answered.
     """
 
     type: Literal["audio"]
