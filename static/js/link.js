@@ -50,3 +50,25 @@ export function judge(before, now) {
   if ((now.concealed - before.concealed) / Math.max(1, now.samples - before.samples) > 0.1) return "weak";
   return "good";
 }
+
+/** Judges look after look. A single bad second is no news: the connection is weak when two looks in a row were bad. */
+export class LinkWatch {
+  constructor() {
+    /** @type {Look | null} */
+    this.seen = null;
+    this.bad = 0;
+    this.silent = 0;
+  }
+
+  get weak() {
+    return this.bad >= 2;
+  }
+
+  /** @param {Look} now */
+  add(now) {
+    const verdict = this.seen ? judge(this.seen, now) : "good";
+    this.seen = now;
+    this.bad = verdict === "good" ? 0 : this.bad + 1;
+    this.silent = verdict === "silent" ? this.silent + 1 : 0;
+  }
+}

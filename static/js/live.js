@@ -11,7 +11,7 @@
 import { ApiError, createSession, endSession, probeSession } from "./api.js";
 import { delay, pause } from "./backoff.js";
 import { Channel } from "./channel.js";
-import { judge, look } from "./link.js";
+import { LinkWatch, look } from "./link.js";
 import { WhepClient } from "./rtc.js";
 
 /** @typedef {"idle" | "connecting" | "live" | "weak" | "reconnecting" | "ended" | "failed"} State */
@@ -21,6 +21,8 @@ import { WhepClient } from "./rtc.js";
 export const PATIENCE = 90_000;
 const MEDIA_LIMIT = 12_000;
 const WATCH = 1000;
+/** After so many looks in which nothing arrived the connection is rebuilt. */
+const SILENT = 4;
 
 /** @param {unknown} error */
 const isGone = (error) => error instanceof ApiError && (error.status === 404 || error.status === 410);
@@ -44,11 +46,8 @@ export class LiveSession extends EventTarget {
     this.channel = null;
     this.stopper = new AbortController();
     this.wasLive = false;
-    this.weak = false;
     this.repairing = false;
-    this.silentFor = 0;
-    /** @type {import("./link.js").Look | null} */
-    this.seen = null;
+    this.link = new LinkWatch();
     /** Fulfilled when the server knows that the session is over. @type {Promise<void>} */
     this.gone = Promise.resolve();
   }
@@ -102,8 +101,7 @@ export class LiveSession extends EventTarget {
     this.media?.close();
     const media = new WhepClient(info.whep_url, info.engine_token, info.ice_servers ?? []);
     this.media = media;
-    this.seen = null;
-    this.silentFor = 0;
+    this.link = new LinkWatch();
     this.dispatchEvent(new CustomEvent("stream", { detail: media.stream }));
     await media.connect(this.stopper.signal);
     await connected(media.pc, this.stopper.signal);
@@ -135,14 +133,11 @@ export class LiveSession extends EventTarget {
   /** One look a second: weak, or nothing arriving at all. */
   async #watch() {
     if (this.over || this.repairing || !this.media) return;
-    const before = this.seen;
-    const now = await look(this.media.pc);
-    this.seen = now;
-    if (!before || this.over || this.repairing) return;
-    const verdict = judge(before, now);
-    this.silentFor = verdict === "silent" ? this.silentFor + 1 : 0;
-    this.weak = verdict !== "good";
-    if (this.silentFor >= 4) void this.#repair();
+    const { media, link } = this;
+    const now = await look(media.pc);
+    if (this.over || this.repairing || media !== this.media) return;
+    link.add(now);
+    if (link.silent >= SILENT) void this.#repair();
     else this.#settle();
   }
 
@@ -160,7 +155,6 @@ export class LiveSession extends EventTarget {
       for (let attempt = 0; !this.over; attempt += 1) {
         try {
           await this.#attempt(meant);
-          this.weak = false;
           return;
         } catch (error) {
           if (this.over) return;
@@ -195,7 +189,7 @@ export class LiveSession extends EventTarget {
     const work = [];
     if (!this.channel?.open) work.push(this.#openChannel());
     const pc = this.media?.pc;
-    if (this.silentFor >= 4 || !pc || pc.connectionState !== "connected") work.push(this.#openMedia());
+    if (this.link.silent >= SILENT || !pc || pc.connectionState !== "connected") work.push(this.#openMedia());
     await Promise.all(work);
   }
 
@@ -204,7 +198,7 @@ export class LiveSession extends EventTarget {
     if (this.over) return;
     if (!this.wasLive) this.#become("connecting");
     else if (this.repairing) this.#become("reconnecting");
-    else this.#become(this.weak ? "weak" : "live");
+    else this.#become(this.link.weak ? "weak" : "live");
   }
 
   /** @param {State} state */

@@ -182,6 +182,35 @@ async def test_refusals_are_explained_and_can_be_retried(server: FakeServer, ope
     await expect(page.locator("#status-words")).to_have_text("Live", timeout=15_000)
 
 
+async def test_one_bad_second_is_not_a_weak_connection(server: FakeServer, open_page: OpenPage) -> None:
+    losses = """
+        window.bad = 0;
+        window.lost = 0;
+        window.looks = 0;
+        const ask = RTCPeerConnection.prototype.getStats;
+        RTCPeerConnection.prototype.getStats = async function () {
+            if (window.bad > 0) { window.bad -= 1; window.lost += 1000; }
+            window.looks += 1;
+            return new Map([...(await ask.call(this))].map(([id, report]) => [
+                id, report.type === "inbound-rtp" ? { ...report, packetsLost: window.lost } : report,
+            ]));
+        };
+        window.addEventListener("DOMContentLoaded", () => {
+            window.states = [];
+            const words = document.getElementById("status-words");
+            new MutationObserver(() => window.states.push(words.textContent)).observe(words, { childList: true });
+        });
+    """
+    page = await open_page(server.url, before=losses)
+    await start(page)
+    await page.wait_for_function("() => window.looks >= 1")
+    for bad, weak in ((1, False), (2, True)):
+        await page.evaluate("(bad) => { window.states.length = 0; window.bad = bad; window.looks = 0; }", bad)
+        await page.wait_for_function("() => window.looks >= 5")
+        assert ("Weak connection" in await page.evaluate("() => window.states")) is weak
+    await expect(page.locator("#status-words")).to_have_text("Live")
+
+
 async def test_a_broken_channel_comes_back(server: FakeServer, open_page: OpenPage) -> None:
     page = await open_page(server.url)
     await start(page)

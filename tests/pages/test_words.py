@@ -66,6 +66,29 @@ async def test_the_link_is_judged_by_what_arrived(page: Page) -> None:
 
 @pytest.mark.browser
 @pytest.mark.asyncio(loop_scope="module")
+async def test_a_link_is_weak_after_two_bad_looks_in_a_row(page: Page) -> None:
+    seen = await page.evaluate(
+        """async () => {
+            const { LinkWatch } = await import("/static/js/link.js");
+            const now = { at: 0, packets: 0, lost: 0, frames: 0, frozen: 0, audioPackets: 0, audioEnergy: 0,
+                          concealed: 0, samples: 0 };
+            const watch = new LinkWatch();
+            const said = [];
+            for (const kind of ["good", "good", "bad", "good", "bad", "bad", "bad", "good", "silent", "silent"]) {
+                now.at += 1000;
+                if (kind !== "silent") { now.packets += 200; now.audioPackets += 50; now.samples += 48000; }
+                if (kind === "bad") now.lost += 40;
+                watch.add({ ...now });
+                said.push(watch.weak);
+            }
+            return [said, watch.silent];
+        }"""
+    )
+    assert seen == [[False] * 5 + [True, True, False, False, True], 2]
+
+
+@pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="module")
 async def test_waiting_grows_and_has_a_ceiling(page: Page) -> None:
     waits = await page.evaluate(
         """async () => {
