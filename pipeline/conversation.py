@@ -128,9 +128,9 @@ class Conversation:
         self._do(self._turns.interrupted(time.monotonic()))
         return self._session.generation
 
-    def student_started(self) -> None:
-        """The student's voice began (voice activity)."""
-        self._do(self._turns.student_started(time.monotonic()))
+    def student_started(self, since: float | None = None) -> None:
+        """The student's voice began (voice activity), now or then (time.monotonic())."""
+        self._do(self._turns.student_started(time.monotonic(), since))
 
     def student_stopped(self) -> None:
         """Silence: the student's turn is over. Its words come after this."""

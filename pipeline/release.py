@@ -55,7 +55,8 @@ class Release:
     and sound never waits for it. Sound is encoded here, at its instant (0.1 ms), and so an interruption silences even
     the half tick under way.
 
-    emit: takes what happened. moved: called after each picture's worth.
+    emit: takes what happened. moved: called after each picture's worth. sounded: with each 20 ms of speech that leaves,
+    and when.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Release:
         rate: RateControl,
         emit: Callable[[list[Event]], None],
         moved: Callable[[], None],
+        sounded: Callable[[float, Pcm], None],
     ) -> None:
         self._playout = playout
         self._mouths = mouths
@@ -75,6 +77,7 @@ class Release:
         self._rate = rate
         self._emit = emit
         self._moved = moved
+        self._sounded = sounded
         self._sound = AudioEncoder()
         self._clock = MediaClock(time.monotonic())
         self._rest: tuple[int, Pcm] | None = None  # generation and sound of the tick's second half
@@ -196,6 +199,8 @@ class Release:
             self.counts.sounds += 1
             _stamp(packet, instant, audio_encoder.TIME_BASE.denominator, audio_encoder.TIME_BASE)
             self._fanout.audio(self._playout.generation, packet)
+        if pcm is not None:
+            self._sounded(time.monotonic(), pcm)
 
 
 def _stamp(packet: Packet[Stream], instant: float, clock: int, time_base: Fraction) -> None:

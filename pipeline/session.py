@@ -13,6 +13,7 @@ from typing import Protocol
 import structlog
 
 from avatars.avatar import Avatar
+from pipeline.echo import SentSound
 from pipeline.events import Event, Problem, ProcessingStatus, SpeechEnded
 from pipeline.fanout import Fanout, Viewer, ViewerClosed
 from pipeline.lipsync.engine import EngineFallback, Face
@@ -54,7 +55,7 @@ class SpeakerLike(Protocol):
 class LiveSession:
     """One tutor, live. All methods are called on the event loop; `on_event` is too, and must not block.
 
-    The avatar and its face are the caller's: they must stay open until `close` has returned.
+    The avatar and its face are the caller's: they must stay open until `close` has returned. sent: its newest sound.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class LiveSession:
         self.id = session_id
         self.avatar = avatar
         self.video = video
+        self.sent = SentSound()
         self._speaker = speaker
         self._face = face
         self._on_event = on_event
@@ -109,7 +111,9 @@ class LiveSession:
 
     def _run(self, maker: PictureMaker, pool: ThreadPoolExecutor) -> _Running:
         feed = SpeechFeed(self._playout, self._face, pool, self._emit, self._order_mouths, self._mouth_failed)
-        release = Release(self._playout, self._mouths, maker, self._fanout, self._rate, self._emit, feed.moved)
+        release = Release(
+            self._playout, self._mouths, maker, self._fanout, self._rate, self._emit, feed.moved, self.sent.put
+        )
         driver = asyncio.create_task(release.run(), name=f"session {self.id}")
         driver.add_done_callback(self._driver_ended)
         return _Running(maker, feed, release, driver)

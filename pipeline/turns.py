@@ -123,14 +123,15 @@ class Turns:
 
     # -- the student --------------------------------------------------------------------------------------------
 
-    def student_started(self, now: float) -> list[Action]:
-        """Speech began (voice activity). Again without an end between: it goes on."""
+    def student_started(self, now: float, since: float | None = None) -> list[Action]:
+        """Speech began (voice activity). Again without an end between: it goes on. since: it began then already."""
         actions = self.tick(now)
+        began = now if since is None else since
         if self._speech is None:
-            self._speech = _Speech(now, counts=self._tutor is Tutor.IDLE)
+            self._speech = _Speech(began, counts=self._tutor is Tutor.IDLE)
         elif self._speech.ended is not None:
-            self._speech = _Speech(now, counts=True)  # the same turn goes on after a pause
-        return actions
+            self._speech = _Speech(began, counts=True)  # the same turn goes on after a pause
+        return actions + self.tick(now)
 
     def student_stopped(self, now: float) -> list[Action]:
         """Silence was decided: the student's turn is over."""

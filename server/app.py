@@ -14,6 +14,7 @@ from aiohttp import web
 from avatars.builder import AvatarBuilder
 from pipeline.language_model import LanguageModel
 from pipeline.lipsync.engine import LipSyncEngine
+from pipeline.recognise import Recogniser
 from pipeline.session import LiveSession
 from pipeline.speaker import Speaker
 from pipeline.voices.book import VoiceBook
@@ -22,7 +23,7 @@ from server import avatars_api, pages, session_events, sessions_api, speech, ws
 from server.admission import Limits
 from server.faces import Faces
 from server.keys import BUILDER, ENGINE, LISTENING, MODEL, PEERS, RTC, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
-from server.listening import availability
+from server.listening import Listening, listening
 from server.live import LiveFactory, LiveParts
 from server.logs import request_log
 from server.parts import avatar_store, build_settings, choose_engine, language_model, rtc_settings
@@ -44,11 +45,12 @@ def build_app(
     engine: LipSyncEngine | None = None,
     book: VoiceBook | None = None,
     model: LanguageModel | None = None,
+    recogniser: Recogniser | None = None,
     live: LiveFactory = LiveSession,
 ) -> web.Application:
     """The whole server as an application that is not started yet. Raises SettingsError.
 
-    engine, book, model, live: other ones than the settings choose; for tests.
+    engine, book, model, recogniser, live: other ones than the settings choose; for tests.
     """
     started = time.monotonic()
     app = web.Application(
@@ -63,7 +65,8 @@ def build_app(
     store = avatar_store(settings)
     rtc = rtc_settings(settings)
     model = model or language_model(settings)
-    parts = LiveParts(settings, Faces(store, engine), Speaker(book, settings.voice.default), model, live)
+    ears = listening(settings.listening) if recogniser is None else Listening(recogniser)
+    parts = LiveParts(settings, Faces(store, engine), Speaker(book, settings.voice.default), model, ears, live)
     limits = settings.sessions
     sessions = Sessions(
         Limits(limits.max_sessions, limits.first_seconds, limits.leave_seconds, limits.timeout_seconds),
@@ -79,7 +82,7 @@ def build_app(
 
     app[SETTINGS], app[STORE], app[RTC] = settings, store, rtc
     app[ENGINE], app[VOICES], app[MODEL], app[SESSIONS] = engine, book, model, sessions
-    app[LISTENING] = availability()
+    app[LISTENING] = ears
     app[BUILDER] = AvatarBuilder(store, build_settings(settings), engine.prepare)
     app[PEERS] = PeerRegistry(rtc)
     app[STOPPING] = asyncio.Event()
@@ -129,6 +132,8 @@ async def _run_parts(app: web.Application) -> AsyncIterator[None]:
         await app[VOICES].warm_up()
         stack.push_async_callback(app[MODEL].close)
         await app[MODEL].warm_up()
+        stack.push_async_callback(app[LISTENING].close)
+        await app[LISTENING].start()
         stack.push_async_callback(app[BUILDER].close)
         await app[BUILDER].start()
         stack.push_async_callback(app[SESSIONS].close)

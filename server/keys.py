@@ -11,7 +11,7 @@ from avatars.store import AvatarStore
 from pipeline.language_model import LanguageModel
 from pipeline.lipsync.engine import LipSyncEngine
 from pipeline.voices.book import VoiceBook
-from server.listening import Availability
+from server.listening import Listening
 from server.rtc.registry import PeerRegistry
 from server.rtc.settings import RtcSettings
 from server.sessions import Sessions
@@ -23,7 +23,7 @@ BUILDER: web.AppKey[AvatarBuilder] = web.AppKey("builder", AvatarBuilder)
 ENGINE: web.AppKey[LipSyncEngine] = web.AppKey("engine", LipSyncEngine)
 VOICES: web.AppKey[VoiceBook] = web.AppKey("voices", VoiceBook)
 MODEL: web.AppKey[LanguageModel] = web.AppKey("model", LanguageModel)
-LISTENING: web.AppKey[Availability] = web.AppKey("listening", Availability)
+LISTENING: web.AppKey[Listening] = web.AppKey("listening", Listening)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
 RTC: web.AppKey[RtcSettings] = web.AppKey("rtc", RtcSettings)
 PEERS: web.AppKey[PeerRegistry] = web.AppKey("peers", PeerRegistry)

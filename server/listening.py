@@ -1,21 +1,80 @@
-"""Whether the tutor can hear the student, and what with."""
+"""Whether the tutor can hear the student, and what with: the recogniser and the threads that all sessions share."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.hearing import Hearing
+from pipeline.recognise import Recogniser, WhisperRecogniser, WhisperSettings
+from pipeline.recognise_models import ModelMissing, find
+from server.settings import ListeningSettings
+
+if TYPE_CHECKING:
+    from pipeline.conversation import Conversation
+    from pipeline.session import LiveSession
+    from server.sessions import Session
+
+THREADS = 2  # for the ears: 0.3 ms of work for each 20 ms of a microphone
 
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """As the API shows it. reason: a sentence that says why not; None where it can."""
+    """As the API shows it. reason: a sentence for the student that says why not; None where it can."""
 
     available: bool
     reason: str | None = None
 
 
+TURNED_OFF = "Speech recognition is turned off on this server."
 NOT_INSTALLED = "Speech recognition is not installed on this server."
+NO_MODEL = "This server has no model for speech recognition yet."
 
 
-def availability() -> Availability:
-    """What this server can hear with the settings it has."""
-    return Availability(False, NOT_INSTALLED)
+class Listening:
+    """Gives each live session its hearing; with no recogniser it gives none, and `availability` says why."""
+
+    def __init__(self, recogniser: Recogniser | None, reason: str | None = None) -> None:
+        self.availability = Availability(recogniser is not None, reason if recogniser is None else None)
+        self.recogniser = recogniser
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ear")
+
+    async def start(self) -> None:
+        if self.recogniser is not None:
+            await self.recogniser.warm_up()
+
+    async def close(self) -> None:
+        """The sessions have ended before."""
+        if self.recogniser is not None:
+            await self.recogniser.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def open(self, session: Session, talk: Conversation, live: LiveSession) -> Hearing | None:
+        """For a session's live part; None: it hears nothing."""
+        if self.recogniser is None:
+            return None
+        return Hearing(talk, self.recogniser, session.emit, self._pool, live.sent)
+
+
+def listening(settings: ListeningSettings) -> Listening:
+    """What the settings ask for, as far as it is installed."""
+    settings_or_reason = recogniser_settings(settings)
+    if isinstance(settings_or_reason, str):
+        return Listening(None, settings_or_reason)
+    return Listening(WhisperRecogniser(settings_or_reason))
+
+
+def recogniser_settings(settings: ListeningSettings) -> WhisperSettings | str:
+    """How the recogniser is to work, or why there is none."""
+    from importlib.util import find_spec
+
+    if not settings.enabled:
+        return TURNED_OFF
+    if find_spec("faster_whisper") is None:
+        return NOT_INSTALLED
+    try:
+        folder = find(settings.model, settings.models_dir)
+    except ModelMissing:
+        return NO_MODEL
+    return WhisperSettings(folder, settings.language, settings.device, settings.threads)

@@ -13,6 +13,7 @@ from pipeline.language_model import LanguageModel
 from pipeline.session import LiveSession
 from pipeline.speaker import Speaker
 from server.faces import Faces
+from server.listening import Listening
 from server.sessions import Session
 from server.settings import Settings
 
@@ -34,12 +35,14 @@ class LiveParts:
         faces: Faces,
         speaker: Speaker,
         model: LanguageModel,
+        listening: Listening,
         factory: LiveFactory = LiveSession,
     ) -> None:
         self._video = settings.video.encoder()
         self._faces = faces
         self._speaker = speaker
         self._model = model
+        self._listening = listening
         self._history_tokens = settings.model.history_tokens
         self._factory = factory
 
@@ -56,6 +59,7 @@ class LiveParts:
             self._faces.release(session.avatar_id)
             raise
         session.conversation = talk
+        session.hearing = self._listening.open(session, talk, live)
         return live
 
     def _conversation(self, session: Session) -> Conversation:
@@ -73,8 +77,11 @@ class LiveParts:
     async def close(self, session: Session, live: LiveSession) -> None:
         """Always gives the face back, also when closing goes wrong or takes too long."""
         talk, session.conversation = session.conversation, None
+        hearing, session.hearing = session.hearing, None
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
+                if hearing is not None:
+                    await hearing.close()
                 if talk is not None:
                     await talk.close()
                 await live.close()

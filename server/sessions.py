@@ -22,6 +22,7 @@ from server.problems import ProblemError, at_capacity
 
 if TYPE_CHECKING:
     from pipeline.conversation import Conversation
+    from pipeline.hearing import Hearing
     from pipeline.session import LiveSession
 
 log = structlog.get_logger(__name__)
@@ -43,8 +44,8 @@ END_SECONDS = 2.0  # for each viewer and WebSocket to close when their session e
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One student's session. `live` and `conversation` are None while it sleeps: nobody is there, and only this
-    record is kept, with what was said.
+    """One student's session. `live`, `conversation` and `hearing` are None while it sleeps: nobody is there, and only
+    this record is kept, with what was said.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Session:
     persona: Persona = field(default_factory=Persona)
     live: LiveSession | None = None
     conversation: Conversation | None = None
+    hearing: Hearing | None = None
     history: History | None = None
     ended: bool = False
     events: EventRing = field(default_factory=EventRing)

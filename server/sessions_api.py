@@ -105,7 +105,7 @@ def _created(app: web.Application, session: Session) -> dict[str, Any]:
         "student_id": session.student_id,
         "voice": session.voice,
         "mode": speech.mode(app),
-        "listening": asdict(app[LISTENING]),
+        "listening": asdict(app[LISTENING].availability),
     }
 
 
@@ -118,7 +118,7 @@ async def show_all(request: web.Request) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     found = summary(request.app[SESSIONS], session_of(request))
-    return web.json_response({**found, "listening": asdict(request.app[LISTENING])})
+    return web.json_response({**found, "listening": asdict(request.app[LISTENING].availability)})
 
 
 async def delete(request: web.Request) -> web.Response:

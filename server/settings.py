@@ -134,6 +134,15 @@ class ModelGroup(_Group):
         )
 
 
+class ListeningSettings(_Group):
+    enabled: bool = True
+    model: Annotated[str, Field(min_length=1, max_length=500)] = "base"
+    models_dir: Path = Path("models/asr")
+    language: Annotated[str, Field(pattern=r"^([a-z]{2,3})?$")] = ""
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda)$")] = "cpu"
+    threads: Annotated[int, Field(ge=1, le=64)] = 2
+
+
 class VideoGroup(_Group):
     codec: Literal["h264", "vp8"] = "h264"
     height: Annotated[int, Field(ge=144, le=1080, multiple_of=2)] | None = None
@@ -203,6 +212,7 @@ class Settings(BaseSettings):
     musetalk: MuseTalkSettings = MuseTalkSettings()
     voice: VoiceSettings = VoiceSettings()
     model: ModelGroup = ModelGroup()
+    listening: ListeningSettings = ListeningSettings()
     video: VideoGroup = VideoGroup()
     sessions: SessionSettings = SessionSettings()
     webrtc: WebRtcSettings = WebRtcSettings()
@@ -386,4 +396,5 @@ def _absolute(settings: Settings, base: Path) -> Settings:
     lipsync = settings.lipsync
     if lipsync.musetalk_base is not None:
         lipsync = lipsync.model_copy(update={"musetalk_base": base / lipsync.musetalk_base.expanduser()})
-    return settings.model_copy(update={"avatars": avatars, "lipsync": lipsync})
+    listening = settings.listening.model_copy(update={"models_dir": base / settings.listening.models_dir.expanduser()})
+    return settings.model_copy(update={"avatars": avatars, "lipsync": lipsync, "listening": listening})

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from pipeline.session import SessionClosed
 from server.bodies import BodySource, PartSource, next_part, read_form, stream_to_file, text_field
-from server.keys import MODEL, SESSIONS, SETTINGS, VOICES
+from server.keys import LISTENING, MODEL, SESSIONS, SETTINGS, VOICES
 from server.problems import ProblemError
 from server.sessions import Session
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.media import SpeechChunk
     from pipeline.session import LiveSession
 
+HEARD_SECONDS = 60.0  # longest clip of the student's
 SOCKET_AUDIO_MB = 10  # largest clip in a WebSocket message; larger ones go over HTTP
 
 
@@ -95,15 +96,52 @@ async def play_request(request: web.Request, session: Session) -> str:
 
 async def play_base64(app: web.Application, session: Session, data: str, text: str) -> str:
     """Speak a recording that came in a message. 413 too_large, 400 bad_request when it is not base64."""
+    with _folder() as folder:
+        await _write_base64(data, folder / "clip")
+        return await _play(app, session, folder, text)
+
+
+async def hear_base64(app: web.Application, session: Session, data: str) -> str:
+    """What the student said, as a recording in a message; gives the id that its words will be told with. Problems as
+    for `play_base64`, 503 listening_unavailable, 422 audio_too_long, 429 queue_full.
+    """
+    from pipeline.ear import to_ear
+    from pipeline.hearing import TooManyClips
+    from pipeline.speech_file import decode_speech
+
+    availability = app[LISTENING].availability
+    if not availability.available:
+        raise ProblemError(503, "listening_unavailable", availability.reason or "The tutor cannot hear now.")
+    folder = Path(tempfile.mkdtemp(prefix="lectern-clip-"))
+    try:
+        await _write_base64(data, folder / "clip")
+        _check_length(folder / "clip")
+        chunks = decode_speech(folder / "clip", max_seconds=HEARD_SECONDS)
+        sound = await asyncio.to_thread(to_ear, [chunk.pcm async for chunk in chunks])
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    await app[SESSIONS].wake(session)
+    if session.hearing is None:
+        raise SessionClosed("This session is not running.")
+    try:
+        return session.hearing.clip(sound)
+    except TooManyClips as error:
+        raise ProblemError(429, "queue_full", "Some recordings are waited for already.") from error
+
+
+async def _write_base64(data: str, target: Path) -> None:
     if len(data) * 3 // 4 > SOCKET_AUDIO_MB << 20:
         raise ProblemError(413, "too_large", f"The clip is larger than {SOCKET_AUDIO_MB} MB; send it over HTTP.")
-    with _folder() as folder:
-        try:
-            clip = await asyncio.to_thread(base64.b64decode, data, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise ProblemError(400, "bad_request", "The clip's data is not base64.") from error
-        await asyncio.to_thread((folder / "clip").write_bytes, clip)
-        return await _play(app, session, folder, text)
+    try:
+        clip = await asyncio.to_thread(base64.b64decode, data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ProblemError(400, "bad_request", "The clip's data is not base64.") from error
+    await asyncio.to_thread(target.write_bytes, clip)
+
+
+def _check_length(clip: Path) -> None:
+    if not clip.stat().st_size:
+        raise ProblemError(422, "audio_empty", "The recording is empty.")
 
 
 async def _read_form(request: web.Request, target: Path, limit: int) -> str:
@@ -129,8 +167,7 @@ async def _read_form(request: web.Request, target: Path, limit: int) -> str:
 async def _play(app: web.Application, session: Session, folder: Path, text: str) -> str:
     from pipeline.speech_file import decode_speech
 
-    if not (folder / "clip").stat().st_size:
-        raise ProblemError(422, "audio_empty", "The recording is empty.")
+    _check_length(folder / "clip")
     live = await app[SESSIONS].wake(session)
     recording = Recording(folder, decode_speech(folder / "clip", max_seconds=app[SETTINGS].sessions.max_audio_seconds))
     try:

@@ -9,7 +9,7 @@ import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from server import speech
-from server.keys import LISTENING, PEERS, SESSIONS
+from server.keys import PEERS, SESSIONS
 from server.messages import (
     Audio,
     Incoming,
@@ -130,7 +130,8 @@ class _Conversation:
                 utterance = await speech.say(self._app, self._session, message.text, message.voice)
                 self._answer(message, "processing_status", status="thinking", utterance_id=utterance)
             case Audio(speaker="student"):
-                raise ProblemError(503, "listening_unavailable", self._app[LISTENING].reason or "")
+                utterance = await speech.hear_base64(self._app, self._session, message.data)
+                self._answer(message, "processing_status", status="waiting", utterance_id=utterance)
             case Audio():
                 utterance = await speech.play_base64(self._app, self._session, message.data, message.text)
                 self._answer(message, "processing_status", status="thinking", utterance_id=utterance)

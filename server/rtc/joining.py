@@ -16,6 +16,9 @@ from server.sessions import Session
 if TYPE_CHECKING:
     from pipeline.session import LiveSession
 
+MOST_MICROPHONES = 4
+"""Of a session's connections that may send sound: each costs a decoding thread. Further ones only watch."""
+
 
 class SessionLookup(Protocol):
     """What joining needs of server.sessions.Sessions."""
@@ -41,12 +44,16 @@ async def join(
     try:
         checked = read_offer(offer)
         live = await sessions.wake(session)
+        hearing = session.hearing
+        if hearing is not None and peers.microphones(session.id) < MOST_MICROPHONES:
+            checked = read_offer(offer, listen=True)
         return await peers.connect(
             session.id,
             live,
             live.video.codec,
             checked,
             near=is_loopback(client),
+            microphone=hearing.open if hearing is not None else None,
             presence=lambda entry: sessions.present(session, _ender(peers, entry)),
         )
     except BadOffer as error:

@@ -41,20 +41,23 @@ class BadOffer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One m= section of the offer. kind and proto as in its m= line; played: this server sends it."""
+    """One m= section of the offer. kind and proto as in its m= line; played: this server sends it; heard: and takes
+    what the viewer sends in it, a microphone's sound.
+    """
 
     kind: str
     proto: str
     format: str
     mid: str
     played: bool
+    heard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A checked offer.
 
-    text: the played sections only, as recvonly and without candidates: what aiortc is given.
+    text: the played sections only, as recvonly (with a microphone sendrecv) and without candidates: for aiortc.
     played: their kinds in the order of the sections. candidates: the viewer's, each as "candidate:…".
     """
 
@@ -67,13 +70,17 @@ class Offer:
     def played(self) -> list[Kind]:
         return ["audio" if section.kind == "audio" else "video" for section in self.sections if section.played]
 
+    @property
+    def microphone(self) -> bool:
+        return any(section.heard for section in self.sections)
 
-def read_offer(sdp: str) -> Offer:
+
+def read_offer(sdp: str, *, listen: bool = False) -> Offer:
     """Check an offer and choose what to play: the first audio and the first video section that receive.
 
-    A microphone is not listened to: its section is answered as sendonly (or refused when it only sends), so that no
-    packet of it comes. Data channels and further sections are refused in the answer, the rest goes on.
-    Raises BadOffer.
+    listen: take the microphone, if the played audio section sends, too. Without it that section is answered as
+    sendonly, so that no packet of it comes; one that only sends is refused. Data channels and further sections are
+    refused in the answer, the rest goes on. Raises BadOffer.
     """
     if len(sdp) > MAX_CHARS:
         raise BadOffer("sdp_too_large", f"The offer is larger than {MAX_CHARS // 1024} kB.")
@@ -91,13 +98,13 @@ def read_offer(sdp: str) -> Offer:
     candidates: list[str] = []
     ufrag = ""
     for block in blocks:
-        section = _section(block, {section.kind for section in sections if section.played})
+        section = _section(block, {section.kind for section in sections if section.played}, listen)
         sections.append(section)
         candidates += [line[2:] for line in block if line.startswith("a=candidate:")]
         if section.played:
             block = _with_transport(head, block, tagged)
             ufrag = ufrag or _check_transport(head, block)
-            kept.append(_as_recvonly(block))
+            kept.append(_directed(block, "sendrecv" if section.heard else "recvonly"))
     if any(count > 1 for count in Counter(section.mid for section in sections).values()):
         raise BadOffer("bad_sdp", "Two sections of the offer have the same a=mid.")
     mids = [section.mid for section in sections if section.played]
@@ -178,7 +185,7 @@ def _split(sdp: str) -> tuple[list[str], list[list[str]]]:
     return head, blocks
 
 
-def _section(block: list[str], taken: set[str]) -> Section:
+def _section(block: list[str], taken: set[str], listen: bool) -> Section:
     match = _MEDIA.fullmatch(block[0])
     if match is None:
         raise BadOffer("bad_sdp", "An m= line of the offer is malformed.")
@@ -197,7 +204,8 @@ def _section(block: list[str], taken: set[str]) -> Section:
     )
     if played and sum(line.startswith("a=rtpmap:") for line in block) > MAX_CODECS:
         raise BadOffer("sdp_too_large", f"A section of the offer has more than {MAX_CODECS} codecs.")
-    return Section(kind, proto, formats.split()[0], mid, played)
+    heard = listen and played and kind == "audio" and direction == "sendrecv"
+    return Section(kind, proto, formats.split()[0], mid, played, heard)
 
 
 def _tagged(head: list[str], blocks: list[list[str]]) -> list[str]:
@@ -235,10 +243,10 @@ def _bundled(head: list[str]) -> set[str]:
     return set((_attribute(head, "group") or "").removeprefix("BUNDLE").split())
 
 
-def _as_recvonly(block: list[str]) -> list[str]:
+def _directed(block: list[str], direction: str) -> list[str]:
     lines = [
         line
         for line in block
         if line[2:] not in _DIRECTIONS and not line.startswith(("a=candidate:", "a=end-of-candidates", "a=bundle-only"))
     ]
-    return [*lines, "a=recvonly"]
+    return [*lines, f"a={direction}"]

@@ -11,6 +11,7 @@ from typing import Literal
 
 import structlog
 from aiortc import (
+    MediaStreamTrack,
     RTCBundlePolicy,
     RTCConfiguration,
     RTCDtlsTransport,
@@ -29,6 +30,7 @@ from pipeline.session import SessionClosed
 from server.rtc import private
 from server.rtc.addresses import advertiser, to_bind, to_try
 from server.rtc.heartbeat import Heartbeat
+from server.rtc.microphone import Microphone, SoundSink
 from server.rtc.offer import MAX_CANDIDATES, BadOffer, Offer, complete_answer, read_offer
 from server.rtc.settings import RtcSettings
 from server.rtc.source import MediaSource, Viewer
@@ -65,7 +67,8 @@ class PeerStats:
 class Peer:
     """One connection, from its offer to its end. `answer` once; `close` any number of times.
 
-    codec: of the session's picture, "h264" or "vp8". near: the viewer signals from this machine. ended: called (on
+    codec: of the session's picture, "h264" or "vp8". microphone: gives the place for the viewer's sound, where the
+    offer has a microphone. near: the viewer signals from this machine. ended: called (on
     the event loop, at most once) when the connection ended by itself; `reason` then says why, and the owner closes it.
     """
 
@@ -76,9 +79,12 @@ class Peer:
         settings: RtcSettings,
         *,
         near: bool = False,
+        microphone: Callable[[], SoundSink] | None = None,
         ended: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._open_microphone = microphone
+        self._microphone: Microphone | None = None
         self._source = source
         self._codec = codec
         self._settings = settings
@@ -99,6 +105,7 @@ class Peer:
         )
         self._connect = private.OwnedConnect(self._pc)
         self._pc.on("connectionstatechange", self._state_changed)
+        self._pc.on("track", self._track_offered)
         self.offer: Offer | None = None
         self.state: State = "new"
         self.reason = ""
@@ -211,6 +218,8 @@ class Peer:
                 sender.track.stop()
         try:
             async with asyncio.timeout(CLOSE_SECONDS), self._answering:
+                if self._microphone is not None:
+                    await self._microphone.close()
                 await self._connect.close()
         except TimeoutError:
             log.error("peer_close_timeout", reason=self.reason)
@@ -259,6 +268,10 @@ class Peer:
             )
         else:
             private.watch_feedback(sender, heard=self._heard)
+
+    def _track_offered(self, track: MediaStreamTrack) -> None:
+        if track.kind == "audio" and self._open_microphone is not None and self._microphone is None:
+            self._microphone = Microphone(track, self._open_microphone())
 
     async def _video(self) -> Packet[Stream]:
         return await self._joined().video()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from server.rtc import private
+from server.rtc.microphone import SoundSink
 from server.rtc.offer import Offer
 from server.rtc.peer import Peer
 from server.rtc.settings import RtcSettings
@@ -61,10 +62,12 @@ class PeerRegistry:
         offer: str | Offer,
         *,
         near: bool = False,
+        microphone: Callable[[], SoundSink] | None = None,
         presence: Callable[[Entry], AbstractContextManager[None]] | None = None,
     ) -> tuple[Entry, str]:
         """Answer an offer: the new entry and the SDP answer.
 
+        microphone: gives the place for the viewer's sound, where the offer (checked with `listen`) has one.
         presence: entered now and left when the connection has gone (keeps the session awake). Raises BadOffer,
         TooManyPeersError, private.NoPortError.
         """
@@ -75,6 +78,7 @@ class PeerRegistry:
             codec,
             self.settings,
             near=near,
+            microphone=microphone,
             ended=lambda: self._ended(entry_id),
             clock=self._clock,
         )
@@ -104,6 +108,10 @@ class PeerRegistry:
     def count(self, session_id: str | None = None) -> int:
         """Connections of a session, or of all."""
         return len(self._entries) if session_id is None else len(self.of(session_id))
+
+    def microphones(self, session_id: str) -> int:
+        """Connections of a session that may send sound."""
+        return sum(e.peer.offer is not None and e.peer.offer.microphone for e in self.of(session_id))
 
     async def close_peer(self, session_id: str, peer_id: str, reason: str = "left") -> bool:
         """Close one connection and wait until it is gone. False: there is none."""
