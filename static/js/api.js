@@ -1,6 +1,7 @@
 /** Calls to the server. Every one has a time limit, and every failure is an `ApiError` with a stable code. */
 
 import { keyHeader } from "./access.js";
+import { t } from "./i18n.js";
 
 /**
  * @typedef {object} QualityItem
@@ -13,7 +14,8 @@ import { keyHeader } from "./access.js";
  * An avatar as the server describes it.
  * @typedef {object} AvatarRecord
  * @property {string} id
- * @property {string} name what to call it on the page
+ * @property {string} name what to call it on the page, in the language of the moment
+ * @property {boolean} sample it is the ready-made one, which has no name of its own
  * @property {"preparing" | "ready" | "failed"} state
  * @property {number} progress 0..1
  * @property {string} stage
@@ -118,9 +120,14 @@ export function avatarRecord(raw) {
   const id = String(raw.avatar_id ?? raw.id ?? "");
   const findings = raw.quality?.findings ?? raw.quality;
   const failure = raw.error ?? null;
+  const sample = id === "sample" && (raw.tutor_id ?? id) === id;
+  const named = String(raw.name || displayName(String(raw.tutor_id ?? ""), id));
   return {
     id,
-    name: String(raw.name || displayName(String(raw.tutor_id ?? ""), id)),
+    sample,
+    get name() {
+      return sample ? t("tutor.sample") : named;
+    },
     state: raw.state ?? "ready",
     progress: Math.max(0, Math.min(1, Number(raw.progress ?? 0))),
     stage: String(raw.stage ?? ""),

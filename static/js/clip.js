@@ -1,8 +1,10 @@
 /** The clip: dropped, picked or recorded, then shown before it is used. */
 
+import { size } from "./bytes.js";
 import { byId } from "./dom.js";
 import { onLanguage, t } from "./i18n.js";
 import { Recorder } from "./recorder.js";
+import { fitTo, shape } from "./shape.js";
 
 const NAMES = /\.(mp4|m4v|mov|mkv|webm|avi|jpe?g|png)$/i;
 
@@ -26,6 +28,8 @@ export class ClipChooser {
       () => this.#show(),
       (key) => this.#complain(key),
     );
+    fitTo(byId("chosen-frame"), this.video);
+    fitTo(byId("chosen-frame"), this.image);
     this.#wire();
   }
 
@@ -97,7 +101,7 @@ export class ClipChooser {
     this.file = file;
     this.fileName = name;
     this.url = URL.createObjectURL(file);
-    byId("chosen-name").textContent = `${name} · ${(file.size / 1e6).toFixed(1)} MB`;
+    byId("chosen-name").textContent = `${name} · ${size(file.size)}`;
     if (file.type.startsWith("image/") || /\.(jpe?g|png)$/i.test(name)) {
       this.image.src = this.url;
       this.#kind("image");
@@ -132,6 +136,7 @@ export class ClipChooser {
     this.video.hidden = kind !== "video";
     this.image.hidden = kind !== "image";
     byId("chosen-none").hidden = kind !== "none";
+    if (kind === "none") shape(byId("chosen-frame"), 16, 10);
   }
 
   #show() {

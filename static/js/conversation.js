@@ -23,6 +23,11 @@ export class Conversation {
     this.button = byId("interrupt");
     /** @type {Set<string>} */
     this.speaking = new Set();
+    /** Questions on their way, by request id: which utterance will answer them is not known yet. @type {Map<string, HTMLElement>} */
+    this.asked = new Map();
+    this.requests = 0;
+    /** What could not be said of utterances that have no message to mark yet. @type {Map<string, string[]>} */
+    this.unsaid = new Map();
     this.#wire();
   }
 
@@ -83,6 +88,8 @@ export class Conversation {
 
   clear() {
     this.rest();
+    this.asked.clear();
+    this.unsaid.clear();
     this.history.clear();
   }
 
@@ -94,11 +101,12 @@ export class Conversation {
       toast(t("student.tooLong", { count: text.length, max: MOST_TEXT }), "bad", "tooLong");
       return false;
     }
-    if (!this.session?.send({ type: "text", text })) {
+    const request = `q${(this.requests += 1)}`;
+    if (!this.session?.send({ type: "text", text, request_id: request })) {
       toast(t("student.notConnected"), "bad", "notConnected");
       return false;
     }
-    this.history.student(text);
+    this.asked.set(request, this.history.student(text));
     return true;
   }
 
@@ -124,6 +132,12 @@ export class Conversation {
 
   /** @param {any} message */
   #take(message) {
+    const question = this.asked.get(message.request_id);
+    if (question) {
+      this.asked.delete(message.request_id);
+      if (message.utterance_id) this.history.own(message.utterance_id, question);
+      this.#markUnsaid(message.utterance_id);
+    }
     switch (message.type) {
       case "speech_started":
         this.speaking.add(message.utterance_id);
@@ -131,6 +145,7 @@ export class Conversation {
         byId("stage").classList.add("speaking");
         byId("thinking").hidden = true;
         this.history.begin(message.utterance_id);
+        this.#markUnsaid(message.utterance_id);
         break;
       case "caption":
         this.captions.word(message);
@@ -138,6 +153,7 @@ export class Conversation {
         break;
       case "speech_ended":
         this.speaking.delete(message.utterance_id);
+        this.#markUnsaid(message.utterance_id, true);
         this.history.end(message);
         if (this.speaking.size === 0) {
           this.#quiet();
@@ -158,16 +174,36 @@ export class Conversation {
       case "text_stream":
         if (message.demonstration) byId("demo").hidden = false;
         break;
-      case "error": {
-        const key = `error.${codeOf(message.code ?? "")}`;
-        const own = has(key) ? t(key) : (message.message ?? t("error.server"));
-        // The server's English sentence names the words in question; ours is for everyone else.
-        const goesOn = message.code === "voice_fallback" || message.code === "engine_fallback";
-        toast(language() === "en" && message.message ? message.message : own, goesOn ? "info" : "bad", message.code);
+      case "error":
+        this.#trouble(message);
         break;
-      }
       default:
         break; // messages of later servers: not ours to judge
     }
+  }
+
+  /** @param {any} message of the type error */
+  #trouble(message) {
+    const code = String(message.code ?? "");
+    if (code === "cannot_say" && message.utterance_id) {
+      const parts = this.unsaid.get(message.utterance_id) ?? [];
+      this.unsaid.set(message.utterance_id, [...parts, String(message.details?.text ?? "")]);
+      this.#markUnsaid(message.utterance_id);
+      return;
+    }
+    const key = `error.${codeOf(code)}`;
+    const own = has(key) ? t(key) : (message.message ?? t("error.server"));
+    // The talk goes on: which voice it is that went away helps nobody here. Else the server's English sentence says more.
+    const goesOn = code === "voice_fallback" || code === "engine_fallback";
+    toast(language() === "en" && message.message && !goesOn ? message.message : own, goesOn ? "info" : "bad", code);
+  }
+
+  /** Mark the message of an utterance, once there is one. @param {string} id @param {boolean} [last] it will have none later */
+  #markUnsaid(id, last = false) {
+    const parts = this.unsaid.get(id);
+    if (!parts) return;
+    const marked = parts.map((part) => this.history.unsaid(id, part)).every(Boolean);
+    if (marked || last) this.unsaid.delete(id);
+    if (last && !marked) toast(t("error.cannot_say"), "bad", "cannot_say");
   }
 }

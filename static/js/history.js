@@ -1,13 +1,15 @@
 /** What was said, as a list of bubbles. The tutor's grow word by word and are read out once, when they are complete. */
 
 import { gap } from "./captions.js";
-import { announce, el } from "./dom.js";
-import { t } from "./i18n.js";
+import { announce, el, icon } from "./dom.js";
+import { onLanguage, t } from "./i18n.js";
 
 const MOST = 200;
 /** A student's message that is longer than this (characters, lines) is folded. */
 const LONG = 420;
 const LINES = 8;
+/** The most characters shown of what no voice could say. */
+const UNSAID = 80;
 
 export class History {
   /** @param {HTMLElement} list an <ol> @param {HTMLElement} empty shown while nothing was said */
@@ -16,13 +18,56 @@ export class History {
     this.empty = empty;
     /** @type {Map<string, {node: HTMLElement, text: HTMLElement, index: number}>} */
     this.open = new Map();
+    /** The bubble an utterance belongs to: the question that asked for it, else its own. @type {Map<string, HTMLElement>} */
+    this.owners = new Map();
+    onLanguage(() => {
+      for (const mark of this.list.querySelectorAll(".unsaid")) this.#writeUnsaid(/** @type {HTMLElement} */ (mark));
+    });
   }
 
-  /** @param {string} text what the student sent */
+  /** @param {string} text what the student sent @returns {HTMLElement} its bubble */
   student(text) {
     const tidy = text.replace(/\n\s*\n(\s*\n)+/g, "\n\n");
     const { node, text: said } = this.#add("student", "student.you", tidy);
     if (tidy.length > LONG || tidy.split("\n").length > LINES) this.#fold(node, said);
+    return node;
+  }
+
+  /** @param {string} id an utterance @param {HTMLElement} bubble the question that it answers */
+  own(id, bubble) {
+    this.owners.set(id, bubble);
+  }
+
+  /**
+   * A lasting mark under the message: part of it was not said. One mark a message, however many parts.
+   * @param {string} id the utterance @param {string} part @returns {boolean} whether there was a message to mark
+   */
+  unsaid(id, part) {
+    const bubble = this.owners.get(id);
+    if (!bubble?.isConnected) return false;
+    let mark = /** @type {HTMLElement | null} */ (bubble.querySelector(".unsaid"));
+    const first = mark === null;
+    if (!mark) {
+      mark = el("p", { class: "unsaid" }, icon("info"), el("span"));
+      bubble.append(mark);
+    }
+    const parts = (mark.dataset.parts ?? "").split("\n").filter(Boolean);
+    const tidy = part.replace(/\s+/g, " ").trim();
+    if (tidy && !parts.includes(tidy)) parts.push(tidy);
+    mark.dataset.parts = parts.join("\n");
+    const words = this.#writeUnsaid(mark);
+    if (first) announce(words);
+    this.#follow();
+    return true;
+  }
+
+  /** @param {HTMLElement} mark @returns {string} */
+  #writeUnsaid(mark) {
+    const letters = [...(mark.dataset.parts ?? "").split("\n").join(" ")];
+    const parts = letters.length > UNSAID ? `${letters.slice(0, UNSAID - 1).join("").trimEnd()}…` : letters.join("");
+    const words = t(parts ? "student.unsaid" : "student.unsaidAll", { parts });
+    /** @type {HTMLElement} */ (mark.lastElementChild).textContent = words;
+    return words;
   }
 
   /** Show the beginning only, with a button for the rest. @param {HTMLElement} node @param {HTMLElement} said */
@@ -45,6 +90,7 @@ export class History {
     const { node, text } = this.#add("tutor", "student.tutor", "");
     node.classList.add("speaking");
     this.open.set(id, { node, text, index: -1 });
+    if (!this.owners.has(id)) this.owners.set(id, node);
   }
 
   /** @param {{utterance_id: string, index: number, word: string}} caption */
@@ -71,6 +117,7 @@ export class History {
       entry.node.append(el("span", { class: "mark", "data-i18n": "student.interrupted" }, t("student.interrupted")));
     }
     if (text) announce(`${t("student.tutor")}: ${text}`);
+    else if (entry.node.querySelector(".unsaid")) entry.text.hidden = true; // the mark is all there is
     else entry.node.remove();
     this.#show();
     this.#follow();
@@ -83,6 +130,7 @@ export class History {
 
   clear() {
     this.open.clear();
+    this.owners.clear();
     this.list.replaceChildren();
     this.#show();
   }
@@ -93,6 +141,7 @@ export class History {
     const node = el("li", { class: `bubble ${who}` }, el("span", { class: "who", "data-i18n": label }, t(label)), text);
     this.list.append(node);
     while (this.list.children.length > MOST) this.list.firstElementChild?.remove();
+    for (const [id, owner] of this.owners) if (!owner.isConnected) this.owners.delete(id);
     this.#show();
     this.#follow();
     return { node, text };

@@ -5,6 +5,7 @@ import { deleteAvatar, listAvatars, showPreview } from "./api.js";
 import { byId, el, icon, toast } from "./dom.js";
 import { explain, needsKey } from "./errors.js";
 import { onLanguage, t } from "./i18n.js";
+import { standing } from "./progress.js";
 
 /** @typedef {import("./api.js").AvatarRecord} AvatarRecord */
 
@@ -75,7 +76,8 @@ export class Library {
       still.addEventListener("error", () => still.replaceWith(icon("face")));
       picture.append(still);
     } else picture.append(icon(state === "failed" ? "warn" : "clock"));
-    const percent = state === "preparing" ? ` · ${Math.floor(record.progress * 100)} %` : "";
+    const now = standing(record, { done: 0, total: 0 });
+    const percent = state === "preparing" && now.measured ? ` · ${Math.floor(now.whole * 100)} %` : "";
     const facts = el(
       "div",
       { class: "item-words" },

@@ -6,14 +6,11 @@ import { checkList } from "./checks.js";
 import { announce, byId, el, icon } from "./dom.js";
 import { explain } from "./errors.js";
 import { onLanguage, t } from "./i18n.js";
+import { ProgressView } from "./progress.js";
+import { fitTo } from "./shape.js";
 import { upload } from "./upload.js";
 
 /** @typedef {import("./api.js").AvatarRecord} AvatarRecord */
-
-const STEPS = ["upload", "check", "prepare", "ready"];
-const CHECKING = new Set(["queued", "checking", "decoding", "finding_face"]);
-/** How much of the bar the upload takes. */
-const SHARE = 0.25;
 
 export class Maker {
   /**
@@ -31,9 +28,11 @@ export class Maker {
     this.id = "";
     this.name = "";
     this.sent = { done: 0, total: 0 };
+    this.progress = new ProgressView();
     this.stopFollowing = () => {};
     /** @type {AbortController | null} */
     this.sending = null;
+    fitTo(byId("work-still"), /** @type {HTMLImageElement} */ (byId("work-still")));
     byId("work-still").addEventListener("error", () => this.#picture(""));
     byId("cancel").addEventListener("click", () => this.sending?.abort());
     byId("more").addEventListener("click", () => {
@@ -121,6 +120,7 @@ export class Maker {
     this.record = null;
     this.error = null;
     this.sent = { done: 0, total: 0 };
+    this.progress.reset();
     void this.preview.close();
     byId("work").hidden = true;
   }
@@ -175,7 +175,8 @@ export class Maker {
     /** @type {HTMLAnchorElement} */ (byId("open")).href = `/?tutor=${encodeURIComponent(this.id)}`;
     byId("more").textContent = t(broken ? "teacher.back" : failed ? "teacher.tryAnother" : "teacher.makeAnother");
     this.#drawChecks(failed, ready);
-    if (!failed && !ready) this.#drawProgress();
+    if (failed || ready) this.progress.reset();
+    else this.#drawProgress();
   }
 
   /** @param {boolean} failed @param {boolean} ready */
@@ -190,25 +191,11 @@ export class Maker {
 
   #drawProgress() {
     const record = this.record;
-    const step = record === null ? 0 : CHECKING.has(record.stage) ? 1 : 2;
-    const part = this.sent.total > 0 ? this.sent.done / this.sent.total : record ? 1 : 0;
-    const whole = SHARE * part + (1 - SHARE) * (record?.progress ?? 0);
-    /** @type {HTMLProgressElement} */ (byId("bar")).value = whole;
-    byId("bar-percent").textContent = `${Math.floor(100 * whole)} %`;
-    const mb = (/** @type {number} */ bytes) => (bytes / 1e6).toFixed(1);
-    let words = t(`teacher.stage.${STEPS[step]}`);
-    if (record === null && this.sent.total > 0) {
-      words = t("teacher.uploaded", { done: mb(this.sent.done), total: mb(this.sent.total) });
-    } else if (record?.stage === "queued" && record.progress === 0) words = t("teacher.queued");
-    byId("bar-words").textContent = words;
+    this.progress.show(record, this.sent);
     byId("cancel").hidden = record !== null;
-    const rows = STEPS.map((name, index) => {
-      const state = index < step ? "done" : index === step ? "now" : "later";
-      const mark = el("span", { class: "step-mark" }, ...(state === "done" ? [icon("check")] : []));
-      return el("li", { class: `step ${state}`, ...(state === "now" ? { "aria-current": "step" } : {}) }, mark, t(`teacher.stage.${name}`));
-    });
-    byId("steps").replaceChildren(...rows);
-    if (record && byId("work-still").hidden && record.stage !== "queued" && step === 2) {
+    byId("leave-hint").textContent = t(record === null ? "teacher.leaveHint" : "teacher.leaveNow");
+    // The server has a still of its own once it has looked at the clip.
+    if (record && byId("work-still").hidden && record.stage === "preparing_engine") {
       byId("work-still").hidden = false;
       void showPreview(/** @type {HTMLImageElement} */ (byId("work-still")), record.id);
     }

@@ -66,7 +66,7 @@ export class Picker {
       { class: "card" },
       el("input", { type: "radio", name: "tutor", value: avatar.id, class: "sr" }),
       picture,
-      el("span", { class: "card-name" }, avatar.name),
+      el("span", { class: "card-name", ...(avatar.sample ? { "data-i18n": "tutor.sample" } : {}) }, avatar.name),
       el("span", { class: "card-tick" }, icon("check")),
     );
   }

@@ -6,6 +6,7 @@ import { byId } from "./dom.js";
 import { codeOf, explain } from "./errors.js";
 import { has, onLanguage, t } from "./i18n.js";
 import { LiveSession } from "./live.js";
+import { fitTo } from "./shape.js";
 import { studentId } from "./store.js";
 
 export class Preview {
@@ -33,8 +34,8 @@ export class Preview {
       byId("unlock").hidden = true;
       void this.#play();
     });
-    this.poster.addEventListener("load", () => this.#shape(this.poster.naturalWidth, this.poster.naturalHeight));
-    this.video.addEventListener("resize", () => this.#shape(this.video.videoWidth, this.video.videoHeight));
+    fitTo(this.box, this.poster);
+    fitTo(this.box, this.video);
     window.addEventListener("pagehide", () => this.session?.end({ keepalive: true }));
     onLanguage(() => {
       this.#words();
@@ -140,11 +141,6 @@ export class Preview {
     this.failure = words;
     byId("speak-error").textContent = words();
     byId("speak-error").hidden = !words();
-  }
-
-  /** @param {number} width @param {number} height */
-  #shape(width, height) {
-    if (width > 0) this.box.dataset.shape = height > width ? "tall" : "wide";
   }
 
   #words() {

@@ -46,7 +46,8 @@ function showChoice(avatar) {
 
 function nameThings() {
   const avatar = picker.chosen;
-  byId("start-words").textContent = avatar ? t("student.start", { name: avatar.name }) : t("student.startPlain");
+  const key = !avatar ? "student.startPlain" : avatar.sample ? "student.startSample" : "student.start";
+  byId("start-words").textContent = t(key, { name: avatar?.name ?? "" });
   byId("choose-title").textContent = t(picker.avatars.length === 1 ? "student.ready" : "student.choose");
   const lead = picker.avatars.length === 0 ? "" : t(picker.avatars.length === 1 ? "student.readyLead" : "student.chooseLead");
   byId("choose-lead").textContent = lead;

@@ -127,9 +127,12 @@ class FakeServer:
         self.refuse_upload: list[Callable[[], web.Response]] = []
         self.build: list[dict[str, Any]] = []
         self.build_pause = 0.15
+        self.build_gate: asyncio.Semaphore | None = None  # if set: a step of the build for each release
+        self.told: list[dict[str, Any]] = []  # records that were sent as events
         self.word_pause = 0.04
         self.gate: asyncio.Semaphore | None = None  # if set: a word is spoken for each release
         self.upload_pause = 0.0
+        self.cannot_say: list[str] = []  # what no voice can say of the next texts
         self.key = ""  # if set, managing needs it
         self.draw: Callable[[float, float], np.ndarray] = draw
         self.preview = jpeg(draw(0, 0))
@@ -279,6 +282,8 @@ class FakeServer:
             {"stage": "done", "progress": 1.0, "state": "ready", "quality": {"ok": True, "findings": []}},
         ]:
             await asyncio.sleep(self.build_pause)
+            if self.build_gate is not None:
+                await self.build_gate.acquire()
             async with self._changed:
                 self.avatars[name] = {**self.avatars[name], **step}
                 self._changed.notify_all()
@@ -290,6 +295,7 @@ class FakeServer:
         with contextlib.suppress(ConnectionResetError):
             while (record := self.avatars.get(name)) is not None:
                 await response.write(f"data: {json.dumps(record)}\n\n".encode())
+                self.told.append(record)
                 if record["state"] != "preparing":
                     break
                 async with self._changed:
@@ -359,16 +365,21 @@ class FakeServer:
     async def _take(self, session: FakeSession, message: dict[str, Any]) -> None:
         session.heard.append(message)
         if message["type"] in ("text", "say"):
-            before = session.speech
-            session.speech = asyncio.create_task(self._speak(session, message["text"], before))
+            before, name = session.speech, secrets.token_hex(4)
+            answer = {"status": "thinking", "utterance_id": name, "request_id": message.get("request_id")}
+            await self.tell(session, type="processing_status", **answer)
+            session.speech = asyncio.create_task(self._speak(session, message["text"], name, before))
         elif message["type"] == "interrupt" and session.speech:
             session.speech.cancel()
 
-    async def _speak(self, session: FakeSession, text: str, before: asyncio.Task[None] | None) -> None:
+    async def _speak(self, session: FakeSession, text: str, name: str, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
-        name, said, reason = secrets.token_hex(4), [], "finished"
-        await self.tell(session, type="processing_status", status="thinking", utterance_id=name)
+        said, reason = [], "finished"
+        await self.tell(session, type="processing_status", status="thinking")
+        for left in self.cannot_say:
+            problem = {"code": "cannot_say", "message": f"No voice here can say this: {left}"}
+            await self.tell(session, type="error", **problem, utterance_id=name, details={"text": left})
         await self.tell(session, type="speech_started", utterance_id=name, generation=0, text=text)
         session.speaking = True
         try:

@@ -59,7 +59,9 @@ async def test_typing_is_spoken_and_captioned_word_by_word(server: FakeServer, o
     )
     await expect(page.locator("#interrupt")).to_be_disabled()
     await expect(page.locator("#captions")).to_be_hidden()
-    assert {"type": "text", "text": "The sky is blue because air scatters light."} in only(server).heard
+    assert [each["text"] for each in only(server).heard if each["type"] == "text"] == [
+        "The sky is blue because air scatters light."
+    ]
 
 
 async def test_captions_are_read_out_as_whole_sentences(server: FakeServer, open_page: OpenPage) -> None:
@@ -320,9 +322,66 @@ async def test_mute_volume_and_captions_switches(server: FakeServer, open_page: 
 async def test_speech_troubles_are_told_and_the_talk_goes_on(server: FakeServer, open_page: OpenPage) -> None:
     page = await open_page(server.url)
     await start(page)
-    await server.tell(only(server), type="error", code="voice_fallback", message="Another voice goes on.")
-    await expect(page.locator(".toast")).to_have_text("Another voice goes on.")
+    fallback = "The voice edge:ru-RU-SvetlanaNeural does not answer; hibari:heart speaks instead."
+    await server.tell(only(server), type="error", code="voice_fallback", message=fallback)
+    await expect(page.locator(".toast")).to_have_text("The usual voice is away; another one goes on.")
+    await server.tell(only(server), type="error", code="model_busy", message="I have too many questions right now.")
+    await expect(page.locator(".toast").nth(1)).to_have_text("I have too many questions right now.")
     await expect(page.locator("#status-words")).to_have_text("Live")
+
+
+async def test_what_no_voice_can_say_is_marked_under_the_message(server: FakeServer, open_page: OpenPage) -> None:
+    page = await open_page(server.url)
+    await start(page)
+    server.cannot_say = ["Привет,  мир", "你好" * 60]
+    await page.fill("#text", "One two three.")
+    await page.press("#text", "Enter")
+    mark = page.locator(".bubble.student .unsaid")
+    await expect(mark).to_have_count(1)
+    words = await mark.inner_text()
+    assert words.startswith("Not said aloud, because no voice here can: “Привет, мир 你好你好")
+    assert len(words.split("“")[1].rstrip("”")) == 80
+    assert words.endswith("…”")
+    await expect(page.locator(".bubble.tutor:not(.speaking)")).to_have_count(1)
+    server.cannot_say = []
+    await page.fill("#text", "All of this can be said.")
+    await page.press("#text", "Enter")
+    await expect(page.locator(".bubble.tutor:not(.speaking)")).to_have_count(2)
+    await expect(mark).to_have_count(1)  # it lasts, and is not the next message's
+    await page.click("#language")
+    await expect(mark).to_contain_text("这里的语音无法读出")
+    await expect(page.locator(".toast")).to_have_count(0)
+
+
+async def test_what_cannot_be_said_of_nobodys_message_is_told_too(server: FakeServer, open_page: OpenPage) -> None:
+    page = await open_page(server.url)
+    await start(page)
+    session = only(server)
+
+    async def tell(utterance: str, text: str, *kinds: str) -> None:
+        for kind in kinds:
+            more = {"reason": "finished", "position": 0.0, "heard": "Good"} if kind == "speech_ended" else {}
+            more |= {"code": "cannot_say", "details": {"text": text}} if kind == "error" else {}
+            await server.tell(session, type=kind, utterance_id=utterance, generation=0, **more)
+
+    await tell("u7", "Бонжур", "error", "speech_started", "speech_ended")  # a school's own say
+    await expect(page.locator(".bubble.tutor .unsaid")).to_contain_text("Бонжур")
+    await expect(page.locator(".bubble.tutor .said")).to_have_text("Good")
+    await tell("u8", "Бонжур", "error", "speech_ended")  # nothing of it was heard: there is no bubble
+    await expect(page.locator(".toast")).to_contain_text("No voice here can say part of the text")
+
+
+async def test_the_sample_tutor_is_called_as_a_person_would(server: FakeServer, open_page: OpenPage) -> None:
+    server.avatars = {"sample": server.record("sample", "ready", 1.0, "done", tutor_id="sample")}
+    page = await open_page(server.url)
+    await expect(page.locator("#start-words")).to_have_text("Start with the sample tutor")
+    await expect(page.locator(".card-name")).to_have_text("Sample tutor")
+    await page.click("#language")
+    await expect(page.locator("#start-words")).to_have_text("开始与示例导师对话")
+    await expect(page.locator(".card-name")).to_have_text("示例导师")
+    server.avatars = {"sample": server.record("sample", "ready", 1.0, "done", tutor_id="Dr. Sample")}
+    await page.reload()
+    await expect(page.locator(".card-name")).to_have_text("Dr. Sample")  # somebody's own
 
 
 async def test_chinese_by_the_browser_and_by_the_switch(server: FakeServer, open_page: OpenPage) -> None:

@@ -114,8 +114,72 @@ async def test_steps_follow_the_build(server: FakeServer, open_page: OpenPage) -
     await fill(page)
     await page.click("#create")
     await expect(page.locator(".step.now")).to_have_text("Preparing the face")
-    await expect(page.locator("#bar-percent")).to_have_text("70 %")
+    await expect(page.locator("#bar-percent")).to_have_text("64 %")
     await expect(page.locator('.item[data-id="ada-lovelace"] .badge')).to_contain_text("Preparing")
+
+
+async def test_the_bar_tells_only_what_is_known(server: FakeServer, open_page: OpenPage) -> None:
+    server.build_gate = asyncio.Semaphore(0)
+    server.build = [
+        {"stage": "decoding", "progress": 0.02},
+        {"stage": "decoding", "progress": 0.004},
+        {"stage": "finding_face", "progress": 0.5},
+    ]
+    page = await open_page("about:blank")
+    await page.clock.install()
+    await page.goto(f"{server.url}/teacher")
+    await page.evaluate(
+        """() => {
+            window.values = [];
+            const bar = document.getElementById("bar");
+            const see = () => bar.hasAttribute("value") && window.values.push(bar.value);
+            new MutationObserver(see).observe(bar, { attributes: true });
+        }"""
+    )
+    await fill(page)
+    await page.click("#create")
+    await expect(page.locator("#bar-words")).to_have_text("Waiting for its turn…")
+    await expect(page.locator("#bar-percent")).to_have_text("")
+    assert await page.evaluate("() => document.getElementById('bar').position") == -1  # no measure
+    await page.clock.run_for(7_500)
+    await expect(page.locator("#bar-words")).to_have_text("Waiting for its turn… · 7 s")
+    server.build_gate.release()
+    await expect(page.locator(".step.now")).to_have_text("Reading the clip")
+    await expect(page.locator("#bar-percent")).to_have_text("11 %")
+    seen = len(server.told)
+    server.build_gate.release()
+    await until(lambda: len(server.told) > seen)
+    server.build_gate.release()
+    await expect(page.locator(".step.now")).to_have_text("Finding the face")
+    await expect(page.locator("#bar-words")).to_have_text("Finding the face")
+    values = await page.evaluate("() => window.values")
+    assert values == sorted(values)  # it never goes back
+    assert values[-1] == pytest.approx(0.1 + 0.9 * 0.5)
+    await page.clock.run_for(4_000)
+    await expect(page.locator("#bar-words")).to_have_text("Finding the face · 4 s")
+    await expect(page.locator("#leave-hint")).to_contain_text("leave this page now")
+
+
+async def test_upright_clips_have_no_black_sides(server: FakeServer, open_page: OpenPage) -> None:
+    tall = draw(0, 0)[:, 160:320]  # 160 x 270
+    server.preview = jpeg(tall)
+    server.draw = lambda phase, mouth: draw(phase, mouth)[:, 160:320]
+    for size in ({"width": 1280, "height": 800}, {"width": 390, "height": 844}):
+        page = await open_page(f"{server.url}/teacher", viewport=size)
+        name = f"Tall {size['width']}"
+        await fill(page, name, {"name": "me.jpg", "mimeType": "image/jpeg", "buffer": jpeg(tall)})
+        boxes = [await page.locator("#chosen-frame").bounding_box()]
+        await page.click("#create")
+        await expect(page.locator("#work-title")).to_have_text(f"{name} is ready")
+        await expect(page.locator("#stage")).to_have_attribute("data-shape", "tall")
+        boxes.append(await page.locator("#stage").bounding_box())
+        await page.click("#say")
+        await expect(page.locator("#stage.playing")).to_be_visible(timeout=15_000)
+        boxes.append(await page.locator("#stage").bounding_box())
+        for box in boxes:
+            assert box is not None
+            assert box["width"] / box["height"] == pytest.approx(160 / 270, rel=0.02)
+            assert box["height"] > 350
 
 
 async def test_a_clip_that_fails_says_why_in_the_readers_language(server: FakeServer, open_page: OpenPage) -> None:

@@ -99,6 +99,20 @@ async def test_waiting_grows_and_has_a_ceiling(page: Page) -> None:
     assert waits == [400, 800, 1600, 3200, 6400, 8000, 8000, 10000]
 
 
+@pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="module")
+async def test_sizes_have_the_unit_that_suits_them(page: Page) -> None:
+    shown = await page.evaluate(
+        """async () => {
+            const { size, sizes } = await import("/static/js/bytes.js");
+            const part = sizes(1_200, 45_678);
+            return [0, 99, 999, 1_000, 45_678, 999_600, 6_291_456, 2_500_000_000].map(size)
+                .concat(`${part.done} of ${part.total} ${part.unit}`);
+        }"""
+    )
+    assert shown == ["0 B", "99 B", "999 B", "1 kB", "46 kB", "1.0 MB", "6.3 MB", "2.5 GB", "1 of 46 kB"]
+
+
 def test_both_languages_have_every_sentence() -> None:
     def entries(name: str) -> dict[str, str]:
         text = (STATIC / "js" / "strings" / name).read_text()
