@@ -37,6 +37,7 @@ _DEPTH = 50.0  # dB below its loudest band at which sent sound counts as silence
 _QUIET = 1e-7  # power of what nobody hears
 _NEWEST = 4  # frames, of which loudness is compared
 _KEPT = WINDOW + LAGS + 64
+_AUDIBLE = 33  # of 32768: -60 dB
 _GAP = 0.06  # seconds between two sent pieces, more than which is silence
 
 
@@ -128,20 +129,21 @@ class EchoGuard:
 
     def _take(self) -> None:
         for at, pcm in self._sent.take():
-            if self._own_end is not None and at - self._own_end > _GAP:
-                missing = min(at - self._own_end, _KEPT * HOP_SECONDS)
+            end = at if self._own_end is None else self._own_end
+            if at - end > _GAP:
+                missing = min(at - end, _KEPT * HOP_SECONDS)
                 self._add(np.zeros(round(missing * SAMPLE_RATE), np.float32))
-                self._own_end = at
+                end = at
+            self._own_end = end + len(pcm) / SAMPLE_RATE
             self._add(pcm.astype(np.float32) / np.float32(32768))
-            self._own_end = (at if self._own_end is None else self._own_end) + len(pcm) / SAMPLE_RATE
+            if int(np.abs(pcm).max(initial=0)) > _AUDIBLE:
+                self._spoke = self._own_end
 
     def _add(self, sound: F32) -> None:
         for frame in _decibels(self._own.feed(sound)):
             loud = float(frame.max())
             self._loudest = max(loud, self._loudest - 0.01)  # falls by 0.6 dB a second
             self._own_frames.append(frame)
-        if float(np.abs(sound).max(initial=0.0)) > 1e-3 and self._own_end is not None:
-            self._spoke = self._own_end + len(sound) / SAMPLE_RATE
 
 
 def _decibels(power: F64) -> F64:

@@ -127,11 +127,11 @@ class WhisperRecogniser:
                     await self._answer(heapq.heappop(self._jobs))
             except RecogniserError as error:
                 log.error("recogniser_failed", reason=str(error))
-                await self._end_child()
-                while self._jobs:
-                    job = heapq.heappop(self._jobs)
+                jobs, self._jobs = self._jobs, []
+                for job in jobs:
                     if not job.answer.done():
                         job.answer.set_exception(error)
+                await self._end_child()
 
     async def _answer(self, job: _Job) -> None:
         if job.answer.done():
@@ -150,6 +150,9 @@ class WhisperRecogniser:
         else:
             if not job.answer.done():
                 job.answer.set_result(str(reply["text"]))
+        finally:
+            if not job.answer.done():  # it was under way when this was closed
+                job.answer.set_exception(RecogniserError("the recogniser is closed"))
 
     @staticmethod
     def _fail(job: _Job, error: RecogniserError) -> None:
@@ -204,5 +207,8 @@ class WhisperRecogniser:
             return
         with contextlib.suppress(ProcessLookupError):
             child.kill()
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await child.wait()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await child.wait()
+        except TimeoutError:
+            log.error("recogniser_end_late", pid=child.pid)
