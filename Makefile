@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: run test lint unit bench doctor clean setup
+.PHONY: run test lint unit bench doctor listening clean setup
 
 setup: $(VENV)/.installed models/faces/.complete
 
@@ -26,6 +26,11 @@ bench: setup $(VENV)/.installed-dev $(VENV)/.chromium
 
 doctor: setup
 	$(PY) run.py doctor
+
+# The student's voice: packages and a model, some 400 MB.
+listening: $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-asr.txt
+	$(PY) run.py models fetch asr
 
 $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] >= (3, 11) else "Lectern needs Python 3.11 or newer; point PYTHON at one: make PYTHON=python3.11")'

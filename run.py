@@ -56,10 +56,11 @@ def parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser("models", help="fetch models").add_subparsers(dest="action", required=True)
     fetch = models.add_parser("fetch", help="fetch models that are not in the repository")
-    fetch.add_argument("what", choices=["faces", "musetalk"])
+    fetch.add_argument("what", choices=["faces", "musetalk", "asr"])
     fetch.add_argument(
         "--base", metavar="DIR", help="musetalk: where to (default: lipsync.musetalk_base, else models/musetalk here)"
     )
+    fetch.add_argument("--model", metavar="NAME", help="asr: which one (default: listening.model)")
     fetch.add_argument(
         "--version", choices=["1.5", "1.0"], action="append", help="musetalk: this version only (default: both, 7 GB)"
     )

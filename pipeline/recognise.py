@@ -164,6 +164,7 @@ class WhisperRecogniser:
         """The child, with its model loaded."""
         if self._child is not None and self._child.returncode is None:
             return self._child
+        await self._end_child()
         if self._clock() - self._started < REST_SECONDS:
             raise RecogniserError("its process has just ended; it is not started again at once")
         self._started = self._clock()
@@ -202,13 +203,18 @@ class WhisperRecogniser:
         return reply
 
     async def _end_child(self) -> None:
-        child, self._child = self._child, None
-        if child is None or child.returncode is not None:
+        child = self._child
+        if child is None:
             return
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await child.wait()
+                if child.stdin is not None:
+                    child.stdin.close()
+                    with contextlib.suppress(OSError):  # what was not sent any more
+                        await child.stdin.wait_closed()
         except TimeoutError:
             log.error("recogniser_end_late", pid=child.pid)
+        self._child = None  # not before: what is cancelled here is begun again

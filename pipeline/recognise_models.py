@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+
+from pipeline.lipsync.musetalk import fetch as hub_files
+from pipeline.lipsync.musetalk.fetch import FetchError, Source, Step
+from pipeline.lipsync.musetalk.hub import Patience
 
 FETCH_COMMAND = "python run.py models fetch asr"
 
@@ -11,6 +17,10 @@ NAMES = ("tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", "m
 
 _NEEDED = ("config.json", "model.bin", "tokenizer.json")
 _VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
+
+
+_OPTIONAL = (*_VOCABULARIES, "preprocessor_config.json")
+_ELSEWHERE = {"large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo"}
 
 
 class ModelMissing(Exception):
@@ -22,9 +32,8 @@ def find(model: str, models: Path) -> Path:
 
     Raises ModelMissing.
     """
-    given = Path(model).expanduser()
-    by_name = model in NAMES or not (given.is_absolute() or model.startswith(("~", ".")))
-    folder = models / model.replace("/", "--") if by_name else given
+    by_name = _by_name(model)
+    folder = _folder(model, models) if by_name else Path(model).expanduser()
     missing = [name for name in _NEEDED if not (folder / name).is_file()]
     if not any((folder / name).is_file() for name in _VOCABULARIES):
         missing.append(_VOCABULARIES[0])
@@ -32,3 +41,50 @@ def find(model: str, models: Path) -> Path:
         how = f"get it with: {FETCH_COMMAND}" if by_name else "it is not a model of faster-whisper"
         raise ModelMissing(f"{folder} lacks {', '.join(missing)}; {how}")
     return folder
+
+
+def fetch(
+    model: str,
+    models: Path,
+    report: Callable[[Step], None],
+    *,
+    endpoint: str | None = None,
+    patience: Patience | None = None,
+) -> Path:
+    """Make sure `models` holds a model: one of NAMES, or the hub's owner/name of another in faster-whisper's format;
+    gives its folder. What is there stays, what was cut off is resumed; each file is held against the hub's hash of it.
+
+    endpoint: HF_ENDPOINT unless given. Blocking. Raises FetchError.
+    """
+    if not _by_name(model):
+        raise FetchError(
+            f"{model} is a folder; models are fetched by name: {', '.join(NAMES)}, or owner/name of the hub"
+        )
+    folder = _folder(model, models).absolute()
+    repo = model if "/" in model else _ELSEWHERE.get(model, f"Systran/faster-whisper-{model}")
+    wanted = [(name, False) for name in _NEEDED] + [(name, True) for name in _OPTIONAL]
+    sources = [Source(repo, name, str(folder / name), optional=optional) for name, optional in wanted]
+
+    def tell(step: Step) -> None:
+        missing = step.over and not (folder / Path(step.file).name).is_file()
+        if not (missing and Path(step.file).name in _OPTIONAL):  # each model has one or the other of them
+            report(dataclasses.replace(step, file=f"{model}/{Path(step.file).name}"))
+
+    try:
+        hub_files.fetch(folder, tell, endpoint=endpoint, patience=patience, sources=sources)
+    except FetchError as error:
+        files = [line for line in str(error).splitlines() if line.startswith("  ")]
+        whole = "\n".join(files) or str(error)
+        raise FetchError(f"The model {model} could not be fetched:\n{whole}\nGo on with: {FETCH_COMMAND}") from error
+    try:
+        return find(str(folder), models)
+    except ModelMissing as error:
+        raise FetchError(str(error)) from error
+
+
+def _by_name(model: str) -> bool:
+    return not model.startswith(("/", "~", "."))
+
+
+def _folder(model: str, models: Path) -> Path:
+    return models / model.replace("/", "--")

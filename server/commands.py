@@ -132,6 +132,10 @@ def _models(settings: Settings, arguments: argparse.Namespace) -> int:
         from server.musetalk_commands import fetch_models
 
         return fetch_models(settings, arguments)
+    if arguments.what == "asr":
+        from server.listening_commands import fetch_model
+
+        return fetch_model(settings, arguments)
     from avatars.models import FetchFailed, fetch
 
     try:

@@ -45,6 +45,7 @@ def examine(settings: Settings) -> list[Finding]:
         _hibari,
         _edge,
         lambda: _model(settings),
+        lambda: _listening(settings),
         _warp,
         lambda: _musetalk(settings),
         lambda: _folder(settings.avatars.dir),
@@ -182,6 +183,12 @@ def _model(settings: Settings) -> Finding:
     except ModelError as error:
         return Finding(label, "bad", str(error)[:120], "is it running, and are model.base_url, name and api_key right?")
     return Finding(label, "ok", f"{client.name}: first word after {took * 1000:.0f} ms")
+
+
+def _listening(settings: Settings) -> Finding:
+    from server.listening_commands import try_recogniser
+
+    return Finding("listening (speech to text)", *try_recogniser(settings))
 
 
 def _warp() -> Finding:
