@@ -268,7 +268,7 @@ def open_folder(folder: Path, record: AvatarRecord) -> Avatar:
     try:
         if not master.cache_is_good(folder, *size):
             master.make_cache(folder, *size)
-        frames = master.map_cache(folder, *size)
+        cache = master.CacheFile(folder, *size)
         with np.load(folder / FACES, allow_pickle=False) as data:
             faces = Faces(data["landmarks"], data["box"], data["mouth"])
     except OSError as error:
@@ -278,4 +278,4 @@ def open_folder(folder: Path, record: AvatarRecord) -> Avatar:
         raise AvatarError("damaged") from error
     if not len(faces.landmarks) == len(faces.box) == len(faces.mouth) == record.frames:
         raise AvatarError("damaged")
-    return Avatar(record.id, folder, record.width, record.height, frames, faces, record.still)
+    return Avatar(record.id, folder, record.width, record.height, cache.frames, faces, record.still, cache)

@@ -6,7 +6,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from avatars.avatar import U8, Avatar, planes
+from avatars.avatar import U8, Avatar
 from pipeline.media import MouthPatch
 
 
@@ -21,8 +21,8 @@ def output_size(avatar: Avatar, height: int | None) -> tuple[int, int]:
 class Compositor:
     """Draws one session's pictures. Not thread-safe: one `draw` at a time, and its frame is valid until the next.
 
-    The base row is copied once, from the shared memory map to the frame's own planes (0.3 ms at 720p; an encoder would
-    copy a borrowed buffer as well), the patch on top of it; nothing is converted.
+    The base is read once, from the avatar's file into the frame's own planes (an encoder would copy a borrowed buffer
+    as well), the patch laid on top of it; nothing is converted.
     """
 
     def __init__(self, avatar: Avatar, height: int | None = None) -> None:
@@ -34,11 +34,8 @@ class Compositor:
         self._scaler = VideoReformatter() if scaled else None
 
     def draw(self, frame: int, patch: MouthPatch | None) -> av.VideoFrame:
-        """Avatar frame `frame`, the patch on it, at the size that is sent."""
-        avatar = self._avatar
-        base = planes(avatar.frames[frame], avatar.width, avatar.height)
-        for target, source in zip(self._planes, base, strict=True):
-            target[:] = source
+        """Avatar frame `frame`, the patch on it, at the size that is sent. Raises OSError when it cannot be read."""
+        self._avatar.copy(frame, self._planes)
         if patch is not None:
             self._lay(patch)
         if self._scaler is None:

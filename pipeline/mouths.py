@@ -15,14 +15,21 @@ _SMOOTH = 0.1  # weight of the newest rendering time in their running mean
 
 
 @dataclass(slots=True)
-class _Slot:
-    order: Order
-    future: Future[MouthPatch | None]
+class _Timing:
+    """Apart from its slot: a future keeps its callbacks, and a patch in a cycle waits for the garbage collector."""
+
     asked: float
     done: float | None = None  # written once, by the engine's thread
 
     def finished(self, _: Future[MouthPatch | None]) -> None:
         self.done = time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    order: Order
+    future: Future[MouthPatch | None]
+    timing: _Timing
 
 
 class MouthOrders:
@@ -78,8 +85,9 @@ class MouthOrders:
         except Exception as error:  # noqa: BLE001 - whatever an engine raises: the session goes on without this mouth
             self._fail(error)
             return None
-        if slot.done is not None:
-            self.seconds += _SMOOTH * (slot.done - slot.asked - self.seconds)
+        timing = slot.timing
+        if timing.done is not None:
+            self.seconds += _SMOOTH * (timing.done - timing.asked - self.seconds)
         self.rendered += 1
         return patch
 
@@ -95,8 +103,8 @@ class MouthOrders:
         except Exception as error:  # noqa: BLE001 - an engine that was closed or is broken: as above
             future = Future()
             future.set_exception(error)
-        slot = _Slot(order, future, now)
-        future.add_done_callback(slot.finished)
+        slot = _Slot(order, future, _Timing(now))
+        future.add_done_callback(slot.timing.finished)
         self._slots[order.position] = slot
 
     def _fail(self, error: Exception) -> None:

@@ -108,6 +108,8 @@ class HibariModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # Its plan of a run's memory is kept for every length of sentence ever seen; without it nothing is slower.
+        options.enable_mem_pattern = False
         self._session: Any = onnxruntime.InferenceSession(
             with_durations(Path(_file(name)).read_bytes()), options, providers=["CPUExecutionProvider"]
         )

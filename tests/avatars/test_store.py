@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from avatars import master
+from avatars.avatar import planes
 from avatars.errors import MESSAGES, AvatarError
 from avatars.imports import import_path, take
 from avatars.record import check_id
@@ -53,6 +54,41 @@ def test_an_avatar_is_opened_once_for_all(store: AvatarStore, built: Path) -> No
     assert first.faces.landmarks.dtype == np.float32
     assert first.faces.mouth.dtype == np.int32
     second.release()
+
+
+def test_frames_and_their_rows_are_read_as_they_are_mapped(store: AvatarStore, built: Path) -> None:
+    put(store, built, "ada")
+    avatar = store.open("ada")
+    for frame in (0, 25):
+        y, u, v = planes(avatar.frames[frame], 640, 360)
+        read = [np.zeros_like(plane) for plane in (y, u, v)]
+        padded = [np.zeros((len(plane), plane.shape[1] + 8), np.uint8)[:, :-8] for plane in (y, u, v)]
+        for into in (read, padded):
+            avatar.copy(frame, into)
+            assert all(np.array_equal(*pair) for pair in zip(into, (y, u, v), strict=True))
+        rows = avatar.rows(frame, 40, 46)
+        assert all(np.array_equal(*pair) for pair in zip(rows, (y[40:46], u[20:23], v[20:23]), strict=True))
+
+
+def test_a_cache_that_is_cut_short_while_in_use_is_an_error_and_no_crash(store: AvatarStore, built: Path) -> None:
+    put(store, built, "ada")
+    avatar = store.open("ada")
+    os.truncate(avatar.path / master.CACHE, 20 * 640 * 360 * 3 // 2)
+    into = [np.zeros((360, 640), np.uint8), *np.zeros((2, 180, 320), np.uint8)]
+    with pytest.raises(OSError, match="shorter"):
+        avatar.copy(25, into)
+    with pytest.raises(OSError, match="shorter"):
+        avatar.rows(25, 40, 46)
+    avatar.copy(19, into)
+
+
+def test_an_avatar_that_nobody_holds_leaves_no_file_open(store: AvatarStore, built: Path) -> None:
+    put(store, built, "ada")
+    before = len(os.listdir("/proc/self/fd"))
+    store.open("ada")
+    assert len(os.listdir("/proc/self/fd")) > before
+    store.delete("ada")
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_the_cache_is_the_decoded_master_and_is_made_again(store: AvatarStore, built: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -223,3 +225,31 @@ def test_a_run_without_a_space_is_read_in_bounded_parts(
     pieces = model.plan(run * (300 // len(run)))
     assert max(len(part) for text in seen for part in text.split()) <= 60
     assert "".join(word for piece in pieces for word, _, _ in piece.words) == run * (300 // len(run))
+
+
+REPEATS = """
+import re
+import numpy as np
+from pipeline.voices.hibari_model import HibariModel
+
+def kilobytes():
+    return sum(int(n) for n in re.findall(r"^Anonymous: +([0-9]+)", open("/proc/self/smaps").read(), re.M))
+
+def say():
+    for ids in sentences:
+        model._session.run(None, {"ids": ids, "speed": model._speed})
+
+model = HibariModel("heart")
+sentences = [np.ones((1, length), np.int64) for length in (71, 83, 95, 104, 112, 131, 149, 163, 187, 204, 226, 243)]
+say()
+before = kilobytes()
+say()
+say()
+print(kilobytes() - before)
+"""
+
+
+def test_sentences_of_lengths_that_were_heard_before_take_no_more_memory() -> None:
+    # In a process of its own: memory that other tests free would hide the growth.
+    done = subprocess.run([sys.executable, "-c", REPEATS], capture_output=True, text=True, timeout=120, check=True)
+    assert int(done.stdout) < 3000

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avatars.avatar import U8, Avatar, planes
+from avatars.avatar import U8, Avatar
 from pipeline.lipsync.warp import points
 from pipeline.lipsync.warp.field import GRID, Mask, inverse_fields
 from pipeline.lipsync.warp.inside import Opening, paint
@@ -183,12 +183,11 @@ class Renderer:
 
     def draw(self, frame: int, plan: Plan, maps: tuple[F32, F32]) -> MouthPatch:
         """The finished patch: the frame's pixels from where `maps` says, and the inside of the mouth."""
-        avatar = self.avatar
         x0, y0, x1, y1 = plan.region
-        source = planes(avatar.frames[frame], avatar.width, avatar.height)
+        luma, *chroma = self.avatar.rows(frame, y0, y1)
         whole, half = maps
-        y = source[0][y0:y1, x0:x1]
-        u, v = (plane[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2] for plane in source[1:])
+        y = luma[:, x0:x1]
+        u, v = (plane[:, x0 // 2 : x1 // 2] for plane in chroma)
         patch = MouthPatch(
             x0,
             y0,
