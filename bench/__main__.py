@@ -15,7 +15,21 @@ from bench.figures import Figure
 from bench.serving import ROOT, prepared, server, shared
 
 AVATAR = "woman"
-NAMES = ["prepare", "start", "first-frame", "wire", "sync", "one", "four", "memory", "stall", "talk", "mouth", "warp"]
+NAMES = [
+    "prepare",
+    "start",
+    "first-frame",
+    "wire",
+    "sync",
+    "one",
+    "four",
+    "memory",
+    "stall",
+    "talk",
+    "listen",
+    "mouth",
+    "warp",
+]
 
 
 def main(arguments: list[str]) -> int:
@@ -74,6 +88,7 @@ def run(wanted: list[str], seconds: float) -> tuple[list[Figure], int]:
         with server(avatars) as running, chromium(running) as browser:
             attempt("memory", lambda: measure_live.second_session_memory(running, browser, AVATAR))
     attempt("talk", lambda: list(importlib.import_module("bench.measure_talk").figures(avatars, AVATAR)))
+    attempt("listen", lambda: list(importlib.import_module("bench.measure_listening").figures(avatars, AVATAR)))
     attempt("mouth", lambda: list(importlib.import_module("bench.audio_to_mouth").figures(shared())))
     attempt("warp", lambda: list(importlib.import_module("bench.warp_cost").figures(avatars / AVATAR)))
     return rows, failed

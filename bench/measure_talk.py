@@ -46,7 +46,7 @@ MARK = " [cut off here: the student interrupted]"
 
 def figures(avatars: Path, avatar_id: str) -> list[Figure]:
     """On a server of its own, whose language model is the tests' stand-in."""
-    with _stand_in() as model, server(avatars, **model.settings) as running:
+    with stand_in() as model, server(avatars, **model.settings) as running:
         return asyncio.run(_measure(running, avatars, avatar_id, model))
 
 
@@ -78,7 +78,7 @@ class StandIn:
 
 
 @contextlib.contextmanager
-def _stand_in() -> Iterator[StandIn]:
+def stand_in() -> Iterator[StandIn]:
     port = free_port()
     command = [sys.executable, "-m", "tests.conversation.model_server", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
@@ -130,7 +130,7 @@ class Talk:
 
 
 @contextlib.asynccontextmanager
-async def _talking(session: Session) -> AsyncIterator[Talk]:
+async def talking(session: Session) -> AsyncIterator[Talk]:
     async with aiohttp.ClientSession() as http, http.ws_connect(session.socket) as socket:
         talk = Talk(socket)
         task = asyncio.create_task(talk.listen())
@@ -146,13 +146,13 @@ async def _talking(session: Session) -> AsyncIterator[Talk]:
 async def _measure(running: Server, avatars: Path, avatar_id: str, model: StandIn) -> list[Figure]:
     crop, rest = mouth_at_rest(avatars, avatar_id)
     session = running.session(avatar_id)
-    async with connected(session) as wire, _talking(session) as talk:
+    async with connected(session) as wire, talking(session) as talk:
         await asyncio.sleep(2)
         rows = [
             await _first_sound(talk, wire, model),
             await _words_heard(talk, wire, model),
         ]
-    async with connected(session, decode=True) as wire, _talking(session) as talk:
+    async with connected(session, decode=True) as wire, talking(session) as talk:
         wire.crop = crop
         await asyncio.sleep(2)
         rows.append(await _in_a_row(running, talk, wire, rest, model, session))
@@ -170,7 +170,7 @@ async def _first_sound(talk: Talk, wire: Wire, model: StandIn) -> Figure:
         if first is None:
             raise RuntimeError("nothing was heard within 5 s after the question")
         took.append((first.at - start) * 1000)
-        await _interrupt(talk)
+        await interrupt(talk)
         await asyncio.sleep(0.4 + 0.037 * run)
     median = statistics.median(took)
     each = [f"{statistics.median(took[n :: len(OPENINGS)]):.0f}" for n in range(len(OPENINGS))]
@@ -190,7 +190,7 @@ async def _words_heard(talk: Talk, wire: Wire, model: StandIn) -> Figure:
         since = await talk.send("text", text="How do plants live?")
         await talk.wait("speech_started", since)
         await asyncio.sleep(dice.uniform(0.0, 2.5))
-        await _interrupt(talk)
+        await interrupt(talk)
         ended = await talk.wait("speech_ended", since)
         captions = talk.of("caption", since)
         sent = [c["word"] for c in captions if (c["start"] + c["end"]) / 2 <= ended["position"] + 1e-6]
@@ -201,7 +201,7 @@ async def _words_heard(talk: Talk, wire: Wire, model: StandIn) -> Figure:
         since = await talk.send("text", text="Yes?")
         await talk.wait("text_stream", since)
         told = model.asked[-1]["messages"][-2]
-        await _interrupt(talk)
+        await interrupt(talk)
         kept = told["content"].removesuffix(MARK.strip()).split()
         equal += told["role"] == "assistant" and told["content"].endswith(MARK.strip()) and kept == sent
         words += len(sent)
@@ -222,7 +222,7 @@ async def _in_a_row(
         since = await talk.send("text", text=f"Question {run}?")
         if run % 2:
             await talk.wait("caption", since)
-        await _interrupt(talk)
+        await interrupt(talk)
     last = time.monotonic()
     await asyncio.sleep(1.5)
     stale = sum(sound.at > last + STALE_AFTER and sound.loudness > VOICED for sound in wire.sounds)
@@ -241,6 +241,6 @@ async def _in_a_row(
     return Figure(f"{IN_A_ROW} interruptions in a row", "no stale sound or frame, no leak", value, clean, note)
 
 
-async def _interrupt(talk: Talk) -> None:
+async def interrupt(talk: Talk) -> None:
     since = await talk.send("interrupt")
     await talk.wait("interrupted", since)

@@ -114,8 +114,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def server(avatars: Path, **environment: str) -> Iterator[Server]:
-    """Run `run.py serve` on a free port with that avatars folder; stopped (by its own process group) at the end."""
+def server(avatars: Path, *, module: str | None = None, **environment: str) -> Iterator[Server]:
+    """Run `run.py serve` on a free port with that avatars folder; stopped (by its own process group) at the end.
+
+    module: run instead of run.py, with the same arguments.
+    """
     port = free_port()
     log = WORK / "server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +126,7 @@ def server(avatars: Path, **environment: str) -> Iterator[Server]:
     started = time.monotonic()
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "run.py"), "serve", "--port", str(port)],
+            [sys.executable, *(["-m", module] if module else [str(ROOT / "run.py")]), "serve", "--port", str(port)],
             cwd=ROOT,
             env=env,
             stdout=out,

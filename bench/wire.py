@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import av
 import numpy as np
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.codecs.h264 import H264PayloadDescriptor
 from yarl import URL
 
@@ -72,11 +72,14 @@ def _tap(receiver: Any, note: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def connected(session: Session, *, decode: bool = False) -> AsyncIterator[Wire]:
-    """Join a session by WHEP and note what arrives until the block ends."""
+async def connected(
+    session: Session, *, decode: bool = False, microphone: MediaStreamTrack | None = None
+) -> AsyncIterator[Wire]:
+    """Join a session by WHEP and note what arrives until the block ends. microphone: what the student says."""
     wire = Wire(decode=decode)
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    audio = pc.addTransceiver("audio", direction="recvonly").receiver
+    way = "recvonly" if microphone is None else "sendrecv"
+    audio = pc.addTransceiver(microphone or "audio", direction=way).receiver
     video = pc.addTransceiver("video", direction="recvonly").receiver
     opus = av.CodecContext.create("libopus", "r")
     h264 = av.CodecContext.create("h264", "r")
