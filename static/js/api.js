@@ -30,6 +30,7 @@ import { t } from "./i18n.js";
  * @property {string} engine_token
  * @property {string} whep_url
  * @property {RTCIceServer[]} ice_servers
+ * @property {{available: boolean, reason: string | null}} [listening] whether the tutor hears the student, and why not
  */
 
 export class ApiError extends Error {

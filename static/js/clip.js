@@ -108,8 +108,7 @@ export class ClipChooser {
     } else {
       this.video.src = this.url;
       this.#kind("video");
-      const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-      if (!calm) this.video.play().catch((error) => console.info("lectern: the clip waits for a touch", error));
+      if (document.documentElement.dataset.motion !== "calm") this.video.play().catch((error) => console.info("lectern: the clip waits for a touch", error));
     }
     this.#show();
     this.onChange();

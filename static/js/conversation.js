@@ -1,14 +1,22 @@
-/** The words of a session: captions, history, what the tutor is doing, typing and interrupting. */
+/** The words of a session: captions, both sides' sentences, what the tutor is doing, typing and interrupting. */
 
 import { CaptionView } from "./captions.js";
-import { byId, toast } from "./dom.js";
+import { announce, byId, toast } from "./dom.js";
 import { codeOf } from "./errors.js";
 import { has, language, t } from "./i18n.js";
 import { History } from "./history.js";
+import { INIT } from "./live.js";
+import { Transcript } from "./transcript.js";
 
 /** The most characters of one message. */
 export const MOST_TEXT = 4000;
 /** A character that can be seen; spaces, line breaks and invisible marks alone are no message. */
+/** What the tutor can be doing; words of later servers are not ours to show. */
+const DOING = new Set(["idle", "listening", "waiting", "thinking", "speaking", "interrupted"]);
+/** ms of thinking after which it is said aloud to a screen reader: most answers come sooner. */
+const PONDER = 1200;
+/** The first that is heard of an answer. */
+const ANSWERS = new Set(["text_stream", "speech_started", "error"]);
 const VISIBLE = /[\p{L}\p{N}\p{P}\p{S}]/u;
 
 export class Conversation {
@@ -17,6 +25,7 @@ export class Conversation {
     this.session = null;
     this.captions = new CaptionView(byId("captions"));
     this.history = new History(byId("bubbles"), byId("hello"));
+    this.transcript = new Transcript();
     /** @type {HTMLTextAreaElement} */
     this.text = byId("text");
     /** @type {HTMLButtonElement} */
@@ -28,6 +37,8 @@ export class Conversation {
     this.requests = 0;
     /** What could not be said of utterances that have no message to mark yet. @type {Map<string, string[]>} */
     this.unsaid = new Map();
+    /** The spoken question whose answer has not begun. @type {HTMLElement | null} */
+    this.spoken = null;
     this.#wire();
   }
 
@@ -54,9 +65,8 @@ export class Conversation {
     }
     this.button.addEventListener("click", () => this.interrupt());
     document.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && !event.isComposing && !document.fullscreenElement && this.interrupt()) {
-        event.preventDefault();
-      }
+      const elsewhere = event.isComposing || document.fullscreenElement || document.querySelector("dialog[open]");
+      if (event.key === "Escape" && !elsewhere && this.interrupt()) event.preventDefault();
     });
   }
 
@@ -82,8 +92,12 @@ export class Conversation {
   /** Nothing is being said any more. */
   rest() {
     this.#quiet();
+    this.#do("idle");
     this.captions.clear();
-    this.history.close();
+    // Whatever was being said stays as far as it was heard; what was only guessed, goes.
+    for (const id of [...this.history.open.keys()]) this.#ended({ utterance_id: id, reason: "interrupted" });
+    for (const id of [...this.history.guesses.keys()]) this.history.heard(id, "", true);
+    this.spoken = null;
   }
 
   clear() {
@@ -91,6 +105,7 @@ export class Conversation {
     this.asked.clear();
     this.unsaid.clear();
     this.history.clear();
+    this.transcript.clear();
   }
 
   /** @param {string} raw @returns {boolean} whether it was sent */
@@ -107,6 +122,7 @@ export class Conversation {
       return false;
     }
     this.asked.set(request, this.history.student(text));
+    this.transcript.add("student", text);
     return true;
   }
 
@@ -137,6 +153,9 @@ export class Conversation {
       this.asked.delete(message.request_id);
       if (message.utterance_id) this.history.own(message.utterance_id, question);
       this.#markUnsaid(message.utterance_id);
+    } else if (this.spoken && ANSWERS.has(message.type) && message.utterance_id && !this.history.owned(message.utterance_id)) {
+      this.history.own(message.utterance_id, this.spoken);
+      this.spoken = null;
     }
     switch (message.type) {
       case "speech_started":
@@ -154,7 +173,7 @@ export class Conversation {
       case "speech_ended":
         this.speaking.delete(message.utterance_id);
         this.#markUnsaid(message.utterance_id, true);
-        this.history.end(message);
+        this.#ended(message);
         if (this.speaking.size === 0) {
           this.#quiet();
           if (message.reason === "interrupted") this.captions.clear();
@@ -170,6 +189,11 @@ export class Conversation {
         // While it thinks there is something to interrupt, too.
         if (message.status === "thinking") this.button.disabled = false;
         else if (message.status === "idle" && this.speaking.size === 0) this.#quiet();
+        // Answers to a request tell what became of it, not what the tutor is doing; but for the first one.
+        if (!("request_id" in message) || message.request_id === INIT) this.#do(message.status);
+        break;
+      case "transcription":
+        this.#heard(message);
         break;
       case "text_stream":
         if (message.demonstration) byId("demo").hidden = false;
@@ -180,6 +204,35 @@ export class Conversation {
       default:
         break; // messages of later servers: not ours to judge
     }
+  }
+
+  /** @param {any} message of the type transcription */
+  #heard({ utterance_id = "student", text = "", final = true }) {
+    const said = this.history.heard(utterance_id, text, final);
+    if (!said) return;
+    this.spoken = said.node;
+    this.transcript.add("student", text, { at: said.at });
+    announce(`${t("student.you")}: ${text}`);
+  }
+
+  /** @param {{utterance_id: string, reason: string, heard?: string}} ending */
+  #ended(ending) {
+    const said = this.history.end(ending);
+    if (said) this.transcript.add("tutor", said.text, { at: said.at, cut: ending.reason === "interrupted" });
+  }
+
+  /** Say what the tutor is doing. @param {string} status */
+  #do(status) {
+    if (!DOING.has(status)) return;
+    const box = byId("doing");
+    const listens = this.session?.listening.available ?? false;
+    box.dataset.doing = status;
+    // To somebody who types, a tutor that does nothing is no news.
+    box.hidden = status === "idle" && !listens;
+    byId("doing-words").dataset.i18n = `doing.${status}`;
+    byId("doing-words").textContent = t(`doing.${status}`);
+    window.clearTimeout(this.ponder);
+    if (status === "thinking") this.ponder = window.setTimeout(() => announce(t("doing.thinking")), PONDER);
   }
 
   /** @param {any} message of the type error */

@@ -48,10 +48,14 @@ export function setIcon(button, name) {
   button.querySelector("use")?.setAttribute("href", `/static/icons.svg#${name}`);
 }
 
-/** Say something to a screen reader, without a change on the screen. @param {string} text */
+/** Say something to a screen reader, without a change on the screen; after what is being said. @param {string} text */
 export function announce(text) {
   const node = document.getElementById("announcer");
-  if (node) node.textContent = text;
+  if (!node || !text) return;
+  // Added, not exchanged: two sentences in quick succession are both read out.
+  const line = el("span", {}, text);
+  node.append(line);
+  window.setTimeout(() => line.remove(), 5000);
 }
 
 /**

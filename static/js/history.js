@@ -16,8 +16,10 @@ export class History {
   constructor(list, empty) {
     this.list = list;
     this.empty = empty;
-    /** @type {Map<string, {node: HTMLElement, text: HTMLElement, index: number}>} */
+    /** What the tutor is saying. @type {Map<string, {node: HTMLElement, text: HTMLElement, index: number, at: number}>} */
     this.open = new Map();
+    /** What the student is saying, as far as it is made out. @type {Map<string, {node: HTMLElement, text: HTMLElement, at: number}>} */
+    this.guesses = new Map();
     /** The bubble an utterance belongs to: the question that asked for it, else its own. @type {Map<string, HTMLElement>} */
     this.owners = new Map();
     onLanguage(() => {
@@ -31,6 +33,32 @@ export class History {
     const { node, text: said } = this.#add("student", "student.you", tidy);
     if (tidy.length > LONG || tidy.split("\n").length > LINES) this.#fold(node, said);
     return node;
+  }
+
+  /**
+   * What the student says: each guess takes the place of the one before, the final words that of all of them.
+   * @param {string} id @param {string} text "" and final: there were no words after all @param {boolean} final
+   * @returns {{node: HTMLElement, at: number} | null} the bubble of final words, and when they began (ms since 1970)
+   */
+  heard(id, text, final) {
+    let guess = this.guesses.get(id);
+    if (!guess && text) {
+      guess = { ...this.#add("student", "student.you", ""), at: Date.now() };
+      this.guesses.set(id, guess);
+    }
+    if (!guess) return null;
+    guess.text.textContent = text;
+    guess.node.classList.toggle("guess", !final);
+    if (final) this.guesses.delete(id);
+    if (final && !text) guess.node.remove();
+    this.#show();
+    this.#follow();
+    return final && text ? guess : null;
+  }
+
+  /** @param {string} id @returns {boolean} whether it is known whose message an utterance belongs to */
+  owned(id) {
+    return this.owners.has(id);
   }
 
   /** @param {string} id an utterance @param {HTMLElement} bubble the question that it answers */
@@ -89,7 +117,7 @@ export class History {
     if (this.open.has(id)) return;
     const { node, text } = this.#add("tutor", "student.tutor", "");
     node.classList.add("speaking");
-    this.open.set(id, { node, text, index: -1 });
+    this.open.set(id, { node, text, index: -1, at: Date.now() });
     if (!this.owners.has(id)) this.owners.set(id, node);
   }
 
@@ -104,10 +132,13 @@ export class History {
     this.#follow();
   }
 
-  /** @param {{utterance_id: string, reason: string, heard?: string}} ending */
+  /**
+   * @param {{utterance_id: string, reason: string, heard?: string}} ending
+   * @returns {{text: string, at: number} | null} what was heard of it, and when it began (ms since 1970)
+   */
   end({ utterance_id, reason, heard }) {
     const entry = this.open.get(utterance_id);
-    if (!entry) return;
+    if (!entry) return null;
     this.open.delete(utterance_id);
     entry.node.classList.remove("speaking");
     // An interrupted sentence keeps only what was heard; a finished one is shown as it was said.
@@ -121,15 +152,12 @@ export class History {
     else entry.node.remove();
     this.#show();
     this.#follow();
-  }
-
-  /** The session is over: whatever was being said stays as far as it was heard. */
-  close() {
-    for (const id of [...this.open.keys()]) this.end({ utterance_id: id, reason: "interrupted" });
+    return { text, at: entry.at };
   }
 
   clear() {
     this.open.clear();
+    this.guesses.clear();
     this.owners.clear();
     this.list.replaceChildren();
     this.#show();

@@ -19,6 +19,8 @@ import { WhepClient } from "./rtc.js";
 
 /** How long to try before giving up, ms. */
 export const PATIENCE = 90_000;
+/** Names the answer to the first message: it says what the tutor is doing. */
+export const INIT = "init";
 const MEDIA_LIMIT = 12_000;
 const WATCH = 1000;
 /** After so many looks in which nothing arrived the connection is rebuilt. */
@@ -31,9 +33,10 @@ const isRefused = (error) =>
   error instanceof ApiError && error.status >= 400 && error.status < 500 && ![408, 409, 425, 429].includes(error.status);
 
 export class LiveSession extends EventTarget {
-  /** @param {string} avatarId @param {string} student */
-  constructor(avatarId, student) {
+  /** @param {string} avatarId @param {string} student @param {{talks?: boolean}} [options] talks: the student may speak */
+  constructor(avatarId, student, { talks = false } = {}) {
     super();
+    this.talks = talks;
     this.avatarId = avatarId;
     this.student = student;
     /** @type {State} */
@@ -50,6 +53,11 @@ export class LiveSession extends EventTarget {
     this.link = new LinkWatch();
     /** Fulfilled when the server knows that the session is over. @type {Promise<void>} */
     this.gone = Promise.resolve();
+  }
+
+  /** Whether the tutor can hear, and why not. @returns {{available: boolean, reason: string | null}} */
+  get listening() {
+    return this.info?.listening ?? { available: false, reason: null };
   }
 
   get over() {
@@ -99,7 +107,7 @@ export class LiveSession extends EventTarget {
   async #openMedia() {
     const info = this.#known();
     this.media?.close();
-    const media = new WhepClient(info.whep_url, info.engine_token, info.ice_servers ?? []);
+    const media = new WhepClient(info.whep_url, info.engine_token, info.ice_servers ?? [], this.talks && this.listening.available);
     this.media = media;
     this.link = new LinkWatch();
     this.dispatchEvent(new CustomEvent("stream", { detail: media.stream }));
@@ -122,7 +130,7 @@ export class LiveSession extends EventTarget {
     );
     this.channel = channel;
     await channel.opened();
-    channel.send({ type: "init", student_id: this.student, language: document.documentElement.lang });
+    channel.send({ type: "init", request_id: INIT });
   }
 
   #known() {

@@ -1,5 +1,5 @@
 /**
- * A WHEP client: one RTCPeerConnection that receives a session's picture and sound.
+ * A WHEP client: one RTCPeerConnection that receives a session's picture and sound, and may send a microphone.
  *
  * The offer leaves at once, without waiting for candidates: the server learns ours from the connectivity checks, and
  * those that are gathered meanwhile follow by PATCH (draft-ietf-wish-whep, trickle ICE by RFC 8840 fragments).
@@ -24,8 +24,11 @@ export function fragment(sdp, candidates, complete) {
 }
 
 export class WhepClient {
-  /** @param {string} url @param {string} token @param {RTCIceServer[]} iceServers */
-  constructor(url, token, iceServers) {
+  /**
+   * @param {string} url @param {string} token @param {RTCIceServer[]} iceServers
+   * @param {boolean} microphone offer one: silent until its sender is given a track, and then without a new offer
+   */
+  constructor(url, token, iceServers, microphone) {
     this.url = url;
     this.token = token;
     this.pc = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
@@ -41,6 +44,10 @@ export class WhepClient {
     this.waiting = [];
     this.gathered = false;
     this.sending = false;
+    this.pc.addTransceiver("video", { direction: "recvonly" });
+    const sound = this.pc.addTransceiver("audio", { direction: microphone ? "sendrecv" : "recvonly" });
+    /** Takes the microphone's track. @type {RTCRtpSender | null} */
+    this.sender = microphone ? sound.sender : null;
     this.pc.addEventListener("track", (event) => {
       // Both tracks go into one stream: then the browser keeps sound and picture in step.
       this.stream.addTrack(event.track);
@@ -54,8 +61,6 @@ export class WhepClient {
 
   /** Offer, and take the answer. Throws ApiError. @param {AbortSignal} signal */
   async connect(signal) {
-    this.pc.addTransceiver("video", { direction: "recvonly" });
-    this.pc.addTransceiver("audio", { direction: "recvonly" });
     await this.pc.setLocalDescription(await this.pc.createOffer());
     const sdp = this.pc.localDescription?.sdp ?? "";
     this.sdp = sdp;

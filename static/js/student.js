@@ -10,7 +10,9 @@ import { onLanguage, t } from "./i18n.js";
 import { look } from "./link.js";
 import { LiveSession } from "./live.js";
 import { Notice } from "./notice.js";
+import { startOptions } from "./options.js";
 import { Picker } from "./picker.js";
+import { Speaking } from "./speaking.js";
 import { Stage } from "./stage.js";
 import { studentId } from "./store.js";
 
@@ -24,8 +26,10 @@ let retry = () => void load();
 startChrome("student.title");
 const stage = new Stage();
 const conversation = new Conversation();
+const speaking = new Speaking();
 const notice = new Notice(() => retry(), choose);
 const picker = new Picker(showChoice);
+startOptions(conversation.transcript, () => picker.chosen);
 
 /** @param {"choose" | "live"} view */
 function show(view) {
@@ -112,11 +116,12 @@ function begin() {
   retry = begin;
   session?.end();
   notice.hide();
-  const mine = new LiveSession(avatar.id, studentId());
+  const mine = new LiveSession(avatar.id, studentId(), { talks: true });
   session = mine;
   show("live");
   stage.showPoster(avatar.id);
   conversation.attach(mine);
+  speaking.attach(mine);
   mine.addEventListener("state", () => {
     if (session === mine) stage.setState(mine.state);
   });

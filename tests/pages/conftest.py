@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ def chromium_path() -> str | None:
     return None
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
+@asynccontextmanager
+async def chromium(*flags: str) -> AsyncIterator[Browser]:
+    """Chromium with more flags than FLAGS; skips the test where there is none, and fails it with CI=true."""
     path = chromium_path()
     if path is None:
         message = "Chromium is not installed; `make test` installs it"
@@ -45,11 +47,17 @@ async def browser() -> AsyncIterator[Browser]:
             pytest.fail(message)
         pytest.skip(message)
     async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=30_000)
+        started = await playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags], timeout=30_000)
         try:
-            yield chromium
+            yield started
         finally:
-            await chromium.close()
+            await started.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as started:
+        yield started
 
 
 @pytest_asyncio.fixture(loop_scope="module")

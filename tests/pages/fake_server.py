@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fractions
 import json
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ import cv2
 import numpy as np
 from aiohttp import WSMsgType, web
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcconfiguration import RTCConfiguration
 
 STATIC = Path(__file__).resolve().parents[2] / "static"
@@ -51,6 +53,23 @@ def jpeg(image: np.ndarray) -> bytes:
 
 
 @dataclass
+class Microphone:
+    """What came in of the student's sound. offered: audio directions of the offers, in order. loudest: 0..32767."""
+
+    offered: list[str] = field(default_factory=list)
+    frames: int = 0
+    loudest: int = 0
+
+    async def listen(self, track: MediaStreamTrack) -> None:
+        with contextlib.suppress(MediaStreamError):
+            while True:
+                frame = await track.recv()
+                assert isinstance(frame, av.AudioFrame)
+                self.frames += 1
+                self.loudest = max(self.loudest, int(np.abs(frame.to_ndarray().astype(np.int32)).max()))
+
+
+@dataclass
 class FakeSession:
     id: str
     token: str
@@ -58,8 +77,10 @@ class FakeSession:
     sockets: set[web.WebSocketResponse] = field(default_factory=set)
     peers: dict[str, RTCPeerConnection] = field(default_factory=dict)
     speech: asyncio.Task[None] | None = None
+    ears: set[asyncio.Task[None]] = field(default_factory=set)
     speaking: bool = False
     heard: list[dict[str, Any]] = field(default_factory=list)
+    microphone: Microphone = field(default_factory=lambda: Microphone())
 
 
 class Picture(MediaStreamTrack):
@@ -134,6 +155,7 @@ class FakeServer:
         self.upload_pause = 0.0
         self.cannot_say: list[str] = []  # what no voice can say of the next texts
         self.key = ""  # if set, managing needs it
+        self.listening: dict[str, Any] = {"available": True, "reason": None}
         self.draw: Callable[[float, float], np.ndarray] = draw
         self.preview = jpeg(draw(0, 0))
         self.port = 0
@@ -208,6 +230,9 @@ class FakeServer:
             await socket.close(code=code)
         for peer in list(session.peers.values()):
             await peer.close()
+        for task in session.ears:
+            task.cancel()
+        await asyncio.gather(*session.ears, return_exceptions=True)
 
     async def cut_sockets(self) -> None:
         """The WebSockets break without a goodbye; the sessions live on."""
@@ -320,6 +345,7 @@ class FakeServer:
             "status": "ready",
             "whep_url": f"/v1/sessions/{session.id}/whep",
             "ice_servers": [],
+            "listening": self.listening,
         }
         return web.json_response(reply, status=201)
 
@@ -332,7 +358,9 @@ class FakeServer:
 
     async def _session(self, request: web.Request) -> web.Response:
         session = self._found(request)
-        return session if isinstance(session, web.Response) else web.json_response({"session_id": session.id})
+        if isinstance(session, web.Response):
+            return session
+        return web.json_response({"session_id": session.id, "listening": self.listening})
 
     async def _end(self, request: web.Request) -> web.Response:
         session = self._found(request)
@@ -364,6 +392,9 @@ class FakeServer:
 
     async def _take(self, session: FakeSession, message: dict[str, Any]) -> None:
         session.heard.append(message)
+        if message["type"] == "init":
+            answer = {"status": "idle", "mode": "demo", "request_id": message.get("request_id")}
+            await self.tell(session, type="processing_status", **answer)
         if message["type"] in ("text", "say"):
             before, name = session.speech, secrets.token_hex(4)
             answer = {"status": "thinking", "utterance_id": name, "request_id": message.get("request_id")}
@@ -381,6 +412,7 @@ class FakeServer:
             problem = {"code": "cannot_say", "message": f"No voice here can say this: {left}"}
             await self.tell(session, type="error", **problem, utterance_id=name, details={"text": left})
         await self.tell(session, type="speech_started", utterance_id=name, generation=0, text=text)
+        await self.tell(session, type="processing_status", status="speaking")
         session.speaking = True
         try:
             for index, word in enumerate(text.split()):
@@ -409,7 +441,22 @@ class FakeServer:
         session.peers[name] = peer
         peer.addTrack(Picture(session, self.draw))
         peer.addTrack(Sound(session))
-        await peer.setRemoteDescription(RTCSessionDescription(await request.text(), "offer"))
+        offer = await request.text()
+        session.microphone.offered += [
+            re.findall(r"a=(sendrecv|recvonly|sendonly|inactive)", offer.split("m=audio")[1])[0]
+        ]
+
+        @peer.on("track")
+        def on_track(track: MediaStreamTrack) -> None:
+            if track.kind == "audio" and self.listening["available"]:
+                task = asyncio.create_task(session.microphone.listen(track))
+                session.ears.add(task)
+                task.add_done_callback(session.ears.discard)
+
+        await peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        if not self.listening["available"]:
+            for transceiver in peer.getTransceivers():
+                transceiver.direction = "sendonly"
         await peer.setLocalDescription(await peer.createAnswer())
         headers = {"Location": f"{request.path}/{name}", "ETag": f'"{name}"'}
         return web.Response(status=201, text=peer.localDescription.sdp, content_type="application/sdp", headers=headers)

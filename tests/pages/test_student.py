@@ -69,7 +69,9 @@ async def test_captions_are_read_out_as_whole_sentences(server: FakeServer, open
         window.addEventListener("DOMContentLoaded", () => {
             window.readOut = [];
             const live = document.getElementById("announcer");
-            new MutationObserver(() => window.readOut.push(live.textContent)).observe(live, { childList: true });
+            new MutationObserver((changes) => {
+                for (const { addedNodes } of changes) window.readOut.push(...[...addedNodes].map((n) => n.textContent));
+            }).observe(live, { childList: true });
         });
     """
     page = await open_page(server.url, before=spy)
