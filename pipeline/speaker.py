@@ -13,7 +13,7 @@ from pipeline.media import SAMPLE_RATE, SpeechChunk, WordMark
 from pipeline.sentences import SentenceSplitter, split_sentences
 from pipeline.voices.book import VoiceBook
 from pipeline.voices.chunks import shifted, silence
-from pipeline.voices.scripts import has_sound, sayable
+from pipeline.voices.scripts import has_sound, readable, sayable
 from pipeline.voices.voice import Voice, VoiceError
 
 AHEAD = 2.0
@@ -21,6 +21,7 @@ AHEAD = 2.0
 
 _PATIENCE = 1.9  # seconds without sound from a voice that is not built in, before the built-in one takes over
 _MOMENT = 0.04  # of silence for marks that lie at a sentence's very end: no chunk is empty
+_DETAILS = 80  # characters of a text in a problem's details
 _HALF = 0.05  # a word whose last 50 ms are missing was said
 _PAUSES = {",": 0.08, ";": 0.12, ":": 0.15, "，": 0.08, "、": 0.08, "；": 0.12, "：": 0.15, "—": 0.1, "–": 0.1}
 _PAUSE = 0.2  # after a sentence; voices end with 30-50 ms of silence of their own
@@ -46,7 +47,8 @@ class Speaker:
         """The speech of a text, or of a text that is still being written, with marks in seconds of the utterance.
 
         Makes at most 2 s more than was taken. A voice that fails is replaced within 2 s, in the same sentence, and
-        `on_problem` is told once (voice_fallback); what no voice can say is left out and told (cannot_say). Raises
+        `on_problem` is told at once (voice_fallback); letters and numbers that no voice can say are left out and told
+        when the rest is made (cannot_say); emoji are left out. Each code is told once. Raises
         VoiceError("unknown_voice") for a voice that does not exist. `aclose()` stops everything.
         """
         chosen = self._book.get(voice or self._default)
@@ -66,11 +68,11 @@ class Speaker:
         try:
             async with aclosing(_sentences(text)) as sentences:
                 async for sentence in sentences:
-                    if has_sound(sentence):
-                        await self._sentence(turn, chosen, sentence)
-                        turn.pause = _PAUSES.get(sentence.rstrip("\"'”’)")[-1:], _PAUSE)
-            if not turn.samples and not turn.told:
-                turn.tell("cannot_say", "There is nothing to say in this text.", text="")
+                    plain = readable(sentence)
+                    if has_sound(plain):
+                        await self._sentence(turn, chosen, plain)
+                        turn.pause = _PAUSES.get(plain.rstrip("\"'”’)")[-1:], _PAUSE)
+            turn.tell_unsaid()
         finally:
             turn.ahead.end()
 
@@ -82,15 +84,17 @@ class Speaker:
         awake = [voice for voice in voices if voice is built_in or not self._book.rests(voice)]
         able = [voice for voice in voices if voice.can_say(sentence)]
         voice = next((voice for voice in able if voice in awake), None)
+        whole = voice is not None
         if voice is None:
             voice = min(awake, key=lambda voice: len(sayable(sentence, voice.can_say)[1]))
-            sentence, left = sayable(sentence, voice.can_say)
-            turn.tell("cannot_say", f"No voice here can say this: {left[:200]}", text=left)
-            if not has_sound(sentence):
-                return
         wanted = able[0] if able else chosen
         if voice is not wanted and wanted not in awake:
             turn.fell_back(wanted, voice)
+        if not whole:
+            sentence, left = sayable(sentence, voice.can_say)
+            turn.leave(left)
+            if not has_sound(sentence):
+                return
         await self._say(turn, chosen, voice, sentence, repeats)
 
     async def _say(self, turn: _Turn, chosen: Voice, voice: Voice, sentence: str, repeats: bool) -> None:
@@ -108,13 +112,19 @@ class Speaker:
             if isinstance(stream, AsyncGenerator):
                 await stream.aclose()
         if built_in:
-            code = "cannot_say" if failure.code == "cannot_say" else "voice_failed"
-            turn.tell(code, str(failure), text=sentence)
+            if failure.code == "cannot_say":
+                turn.leave(sentence)
+            else:
+                turn.tell("voice_failed", str(failure), text=_cut(sentence))
             return
         self._book.rest(voice, failure)
         rest, repeats = part.rest(sentence)
         if has_sound(rest):
             await self._sentence(turn, chosen, rest, repeats)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _DETAILS else text[: _DETAILS - 1].rstrip() + "…"
 
 
 async def _sentences(text: str | AsyncIterable[str]) -> AsyncGenerator[str, None]:
@@ -172,19 +182,31 @@ class _Turn:
     ahead: _Ahead = field(default_factory=_Ahead)
     samples: int = 0  # given so far
     pause: float = 0.0  # due before the next sound
-    told: bool = False
-    fallen: bool = False
+    told: set[str] = field(default_factory=set)  # codes
+    left: str = ""  # what no voice can say, the beginning of it
 
     def tell(self, code: str, message: str, **details: str) -> None:
-        self.told = True
-        self.on_problem(Problem(code, message, self.utterance_id, dict(details)))
+        """Once an utterance for each code."""
+        if code not in self.told:
+            self.told.add(code)
+            self.on_problem(Problem(code, message, self.utterance_id, dict(details)))
 
     def fell_back(self, voice: Voice, other: Voice) -> None:
-        """Told once an utterance."""
-        if not self.fallen:
-            self.fallen = True
-            message = f"The voice {voice.name} does not answer; {other.name} speaks instead."
-            self.tell("voice_fallback", message, voice=voice.name, fallback=other.name)
+        message = f"The voice {voice.name} does not answer; {other.name} takes its place."
+        self.tell("voice_fallback", message, voice=voice.name, fallback=other.name)
+
+    def leave(self, text: str) -> None:
+        """No voice can say this; told at the utterance's end, all of it together."""
+        if len(self.left) <= _DETAILS:
+            self.left = f"{self.left} {text}".lstrip()
+
+    def tell_unsaid(self) -> None:
+        """At the end: what was left out, or that there was nothing to say at all."""
+        if self.left:
+            left = _cut(self.left)
+            self.tell("cannot_say", f"No voice here can say this: {left}", text=left)
+        elif not self.samples and not self.told:
+            self.tell("cannot_say", "There is nothing to say in this text.", text="")
 
     async def give(self, chunk: SpeechChunk) -> None:
         self.samples += len(chunk.pcm)

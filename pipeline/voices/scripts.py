@@ -115,16 +115,42 @@ def has_sound(text: str) -> bool:
     return any(map(script, text))
 
 
+def readable(text: str) -> str:
+    """`text` without what nobody reads aloud: emoji with all that modifies them, variation selectors, characters of
+    zero width (joiners only where they spell: between letters of a script that joins them).
+    """
+    if text.isascii():
+        return text
+    kept: list[str] = []
+    for character in text:
+        if character in _JOINERS:
+            if kept and _joins(kept[-1]):
+                kept.append(character)
+        elif script(character) == "symbol" or _PICTURED.match(character):
+            kept.append(" ")
+        elif unicodedata.category(character) != "Cf" and not _SELECTOR.match(character):
+            kept.append(character)
+    return _LOOSE.sub(r"\1", " ".join("".join(kept).split()))
+
+
+def _joins(character: str) -> bool:
+    """Whether a joiner after this character may be spelling: Persian, the scripts of India and their like."""
+    return script(character) not in _UNJOINED or unicodedata.category(character) in ("Mn", "Mc")
+
+
 def sayable(text: str, can_say: Callable[[str], bool]) -> tuple[str, str]:
     """`text` in two, with single spaces: what can be said of it (with the punctuation), and the rest."""
     said: list[str] = []
     left: list[str] = []
+    able = True
     for character in text:
         if character.isspace():
+            able = True
             said.append(" ")
             left.append(" ")
             continue
-        able = script(character) == "" or can_say(character)
+        if character not in _JOINERS and unicodedata.category(character) not in ("Mn", "Mc", "Me"):
+            able = script(character) == "" or can_say(character)
         (said if able else left).append(character)
         if not able and said and said[-1] != " ":
             said.append(" ")
@@ -132,3 +158,7 @@ def sayable(text: str, can_say: Callable[[str], bool]) -> tuple[str, str]:
 
 
 _LOOSE = re.compile(r"\s+([.,!?;:…])")
+_JOINERS = "\u200c\u200d"
+_UNJOINED = frozenset({"", "digit", "latin", "han", "kana", "hangul", "cyrillic", "greek"})
+_PICTURED = re.compile("[\U0001f000-\U0001faff\u20e3]")  # skin tones and keycaps, too
+_SELECTOR = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")

@@ -236,18 +236,73 @@ async def test_another_language_has_its_own_voice(built_in: FakeVoice) -> None:
     assert heard.problems == []
 
 
-async def test_what_no_voice_can_say_is_told_and_left_out(built_in: FakeVoice) -> None:
-    heard = await Heard().listen(Speaker(book_of(built_in)), "Great job 👍! It is 世界 here. 你好。 Bye.")
-    assert heard.codes == ["cannot_say"] * 3
-    assert [problem.details["text"] for problem in heard.problems] == ["👍", "世界", "你好"]
+async def test_what_no_voice_can_say_is_told_once_and_left_out(built_in: FakeVoice) -> None:
+    heard = await Heard().listen(Speaker(book_of(built_in)), "Great job! It is 世界 here. 你好。 Bye.")
+    assert heard.codes == ["cannot_say"]
+    assert heard.problems[0].details == {"text": "世界 你好"}
+    assert heard.problems[0].message.endswith(": 世界 你好")
     assert built_in.asked == ["Great job!", "It is here.", "Bye."]
+
+
+async def test_a_long_text_that_cannot_be_said_is_told_in_short(built_in: FakeVoice) -> None:
+    heard = await Heard().listen(Speaker(book_of(built_in)), "Привет, мир. " * 300)
+    assert heard.codes == ["cannot_say"]
+    text = heard.problems[0].details["text"]
+    assert text.startswith("Привет мир Привет мир")
+    assert len(text) <= 80
+    assert text.endswith("…")
+    assert len(heard.problems[0].message) < 120
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Great job 👍🏽! Go on 🎉🎉.", ["Great job!", "Go on."]),
+        ("1️⃣ One, ❤️ two.", ["1 One, two."]),
+        ("My 👩\u200d👩\u200d👧 family.", ["My family."]),
+        ("Zero\u200bwidth\u200c and\u2060 no\ufeff signs\ufe0f.", ["Zerowidth and no signs."]),
+        ("The flag 🇩🇪 is here. 🙂 Yes.", ["The flag is here.", "Yes."]),
+        ("♥ Here", ["Here"]),
+    ],
+)
+async def test_emoji_and_invisible_characters_are_left_out_without_a_word(
+    built_in: FakeVoice, text: str, said: list[str]
+) -> None:
+    heard = await Heard().listen(Speaker(book_of(built_in)), text)
+    assert built_in.asked == said
+    assert heard.problems == []
+
+
+async def test_joiners_stay_where_they_are_spelling(built_in: FakeVoice) -> None:
+    other = FakeVoice("fake:any", script=None)
+    text = "می\u200cخواهم، क्\u200dष."
+    await Heard().listen(Speaker(book_of(built_in, other)), text, voice="fake:any")
+    assert other.asked == [text]
+
+
+async def test_a_letter_that_cannot_be_said_takes_its_marks_along(built_in: FakeVoice) -> None:
+    heard = await Heard().listen(Speaker(book_of(built_in)), "So नमस्ते to you.")
+    assert built_in.asked == ["So to you."]
+    assert heard.problems[0].details == {"text": "नमस्ते"}
 
 
 async def test_a_language_voice_that_fails_is_told(built_in: FakeVoice) -> None:
     chinese = FakeVoice("fake:zh", script=None, fail_after=0)
     heard = await Heard().listen(Speaker(book_of(built_in, chinese, languages={"zh": "fake:zh"})), "你好 OK.")
     assert built_in.asked == ["OK."]
-    assert heard.codes == ["cannot_say", "voice_fallback"]
+    assert heard.codes == ["voice_fallback", "cannot_say"]
+
+
+async def test_a_fallback_is_told_where_it_happens_also_if_nothing_is_left_to_say(built_in: FakeVoice) -> None:
+    chinese = FakeVoice("fake:zh", script=None, fail_after=0)
+    speaker = Speaker(book_of(built_in, chinese, languages={"zh": "fake:zh"}))
+    first = await Heard().listen(speaker, "你好，同学们。 Hello.")
+    assert first.codes == ["voice_fallback", "cannot_say"]
+    assert first.problems[0].details == {"voice": "fake:zh", "fallback": BUILT_IN}
+    only = await Heard().listen(speaker, "你好。")
+    assert only.codes == ["voice_fallback", "cannot_say"]
+    other = await Heard().listen(speaker, "Nothing is wrong with this.")
+    assert other.codes == []
 
 
 async def test_the_built_in_voice_failing_is_told_and_the_rest_is_said() -> None:
@@ -263,7 +318,7 @@ async def test_the_built_in_voice_failing_is_told_and_the_rest_is_said() -> None
     assert heard.codes == ["cannot_say"]
 
 
-@pytest.mark.parametrize("text", ["", " \n ", "...", "?!", "\x00"])
+@pytest.mark.parametrize("text", ["", " \n ", "...", "?!", "\x00", "👍🏽", "\u200d\ufe0f"])
 async def test_nothing_to_say_is_told_once(built_in: FakeVoice, text: str) -> None:
     heard = await Heard().listen(Speaker(book_of(built_in)), text)
     assert heard.chunks == []
