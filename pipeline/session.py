@@ -14,7 +14,7 @@ import structlog
 
 from avatars.avatar import Avatar
 from pipeline.echo import SentSound
-from pipeline.events import Event, Problem, ProcessingStatus, SpeechEnded
+from pipeline.events import Event, Problem, ProcessingStatus, SpeechEnded, SpeechStarted
 from pipeline.fanout import Fanout, Viewer, ViewerClosed
 from pipeline.lipsync.engine import EngineFallback, Face
 from pipeline.media import SpeechChunk, VideoSettings
@@ -78,6 +78,7 @@ class LiveSession:
         self._mouths = MouthOrders(face, self._mouth_failed)
         self._rate = RateControl(video)
         self._fanout = Fanout(self._estimate, self._left)
+        self._early: dict[str, list[Problem]] = {}  # of utterances that are prepared while another is spoken
         self._status = "idle"
         self._fell_back = False
         self._started: float | None = None
@@ -219,6 +220,13 @@ class LiveSession:
 
     def _emit(self, events: list[Event]) -> None:
         for event in events:
+            match event:
+                case Problem(utterance_id=str() as utterance_id) if utterance_id in self._playout.ids[1:]:
+                    self._early.setdefault(utterance_id, []).append(event)  # told when its turn has come
+                    continue
+                case SpeechStarted() | SpeechEnded():
+                    for problem in self._early.pop(event.utterance_id, ()):
+                        self._tell(problem)
             self._tell(event)
         if self._playout.status != self._status:
             self._status = self._playout.status

@@ -4,7 +4,7 @@ import asyncio
 import statistics
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 
 import pytest
@@ -56,6 +56,30 @@ async def test_the_events_of_an_utterance_in_their_order(show: OpenShow) -> None
         assert [event.status for event in stage.of(ProcessingStatus)] == ["thinking", "speaking", "idle"]
         assert stage.speaker.asked == [("one two", "fake:deep")]
         assert stage.live.status == "idle"
+
+
+class Complaining(FakeSpeaker):
+    """Tells that another voice takes over before it says anything."""
+
+    def speak(
+        self,
+        text: str,
+        *,
+        voice: str | None = None,
+        on_problem: Callable[[Problem], None],
+        utterance_id: str | None = None,
+    ) -> AsyncIterator[SpeechChunk]:
+        on_problem(Problem("voice_fallback", "", utterance_id))
+        return super().speak(text, voice=voice, on_problem=on_problem, utterance_id=utterance_id)
+
+
+async def test_what_goes_wrong_while_another_utterance_is_spoken_is_told_in_its_turn(show: OpenShow) -> None:
+    async with show(speaker=Complaining()) as stage:
+        one, two, three = stage.live.say("one two three"), stage.live.say("four"), stage.live.say("")
+        await stage.event(SpeechEnded, three)
+        told = [(type(e), e.utterance_id) for e in stage.events if isinstance(e, Problem | SpeechStarted | SpeechEnded)]
+        spoken = [(kind, name) for name in (one, two) for kind in (Problem, SpeechStarted, SpeechEnded)]
+        assert told == [*spoken, (Problem, three), (SpeechEnded, three)]
 
 
 async def test_an_interruption_is_silence_on_the_next_packets_and_the_voice_is_stopped(show: OpenShow) -> None:
