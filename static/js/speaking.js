@@ -60,13 +60,39 @@ export class Speaking {
     this.holdsSpace = false;
     this.deadSince = 0;
     this.shown = 0;
-    this.button = byId("mic");
+    /** In the strip, and among the picture's controls in full screen. */
+    this.buttons = [byId("mic"), byId("mic-full")];
     this.#wire();
     this.#show();
   }
 
   #wire() {
-    const { button } = this;
+    for (const button of this.buttons) this.#wireButton(button);
+    for (const input of byId("mic-mode").querySelectorAll("input")) {
+      input.checked = input.value === this.mode;
+      input.addEventListener("change", () => this.#choose(input.value === "open" ? "open" : "push"));
+    }
+    byId("mic-retry").addEventListener("click", () => {
+      if (this.mode === "open") this.#press();
+      else void this.microphone.open();
+    });
+    this.microphone.addEventListener("change", () => this.#changed());
+    document.addEventListener("pointerdown", (event) => {
+      this.clicked = event.target instanceof Element ? event.target.closest("button, a, input") : null;
+    });
+    document.addEventListener("keydown", (event) => this.#spaceDown(event));
+    document.addEventListener("keyup", (event) => {
+      if (event.key !== " " || !this.holdsSpace) return;
+      event.preventDefault(); // else it would click what has the focus
+      this.#letGo();
+    });
+    // A key that is let go in another window is never heard of.
+    window.addEventListener("blur", () => this.#letGo(true));
+    onLanguage(() => this.#show());
+  }
+
+  /** @param {HTMLElement} button */
+  #wireButton(button) {
     button.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
       button.setPointerCapture(event.pointerId);
@@ -90,27 +116,6 @@ export class Speaking {
       this.#press();
       this.#release();
     });
-    for (const input of byId("mic-mode").querySelectorAll("input")) {
-      input.checked = input.value === this.mode;
-      input.addEventListener("change", () => this.#choose(input.value === "open" ? "open" : "push"));
-    }
-    byId("mic-retry").addEventListener("click", () => {
-      if (this.mode === "open") this.#press();
-      else void this.microphone.open();
-    });
-    this.microphone.addEventListener("change", () => this.#changed());
-    document.addEventListener("pointerdown", (event) => {
-      this.clicked = event.target instanceof Element ? event.target.closest("button, a, input") : null;
-    });
-    document.addEventListener("keydown", (event) => this.#spaceDown(event));
-    document.addEventListener("keyup", (event) => {
-      if (event.key !== " " || !this.holdsSpace) return;
-      event.preventDefault(); // else it would click what has the focus
-      this.#letGo();
-    });
-    // A key that is let go in another window is never heard of.
-    window.addEventListener("blur", () => this.#letGo(true));
-    onLanguage(() => this.#show());
   }
 
   /** @param {KeyboardEvent} event */
@@ -222,6 +227,8 @@ export class Speaking {
   #changed() {
     const { microphone, presses } = this;
     if (microphone.state === "off") presses.stop();
+    // What is to be said about it stands beside the picture.
+    if (microphone.trouble && document.fullscreenElement) void document.exitFullscreen();
     // A permission was asked for meanwhile, and the button let go to give it.
     this.#sync();
     if (microphone.state === "on" && !presses.talking) announce(t("mic.ready"));
@@ -249,10 +256,14 @@ export class Speaking {
     if (state !== byId("voice").dataset.state) this.#entered(state);
     byId("voice").dataset.state = state;
     byId("voice").dataset.mode = this.mode;
-    this.button.toggleAttribute("disabled", !this.#usable);
-    this.button.setAttribute("aria-pressed", String(on));
-    setIcon(this.button, this.mode === "open" && !on ? "micoff" : "mic");
-    byId("mic-name").textContent = t(this.mode === "push" ? "mic.talk" : "mic.switch");
+    const name = t(this.mode === "push" ? "mic.talk" : "mic.switch");
+    for (const button of this.buttons) {
+      button.toggleAttribute("disabled", !this.#usable);
+      button.setAttribute("aria-pressed", String(on));
+      button.setAttribute("aria-label", name);
+      setIcon(button, this.mode === "open" && !on ? "micoff" : "mic");
+    }
+    byId("mic-full").hidden = !available;
     this.#words(state, on);
   }
 
@@ -277,7 +288,8 @@ export class Speaking {
       this.meter = window.setInterval(() => this.#measure(), calm() ? 300 : 60);
     }
     // The button says its own state when it has the focus.
-    const told = document.activeElement === this.button || !this.session;
+    const focused = document.activeElement instanceof HTMLElement && this.buttons.includes(document.activeElement);
+    const told = focused || !this.session;
     if (!told && state !== "asking") announce(t(state === "on" ? "mic.nowOn" : "mic.nowOff"));
   }
 

@@ -124,6 +124,7 @@ async def test_held_it_is_heard_and_let_go_it_is_not(
     await press(page)
     await expect(page.locator("#mic-words")).to_have_text({"en-US": "Speak now", "zh-CN": "请说话"}[lang])
     await expect(page.locator("#mic")).to_have_attribute("aria-pressed", "true")
+    await page.wait_for_timeout(500)  # held, not tapped
     await until(lambda: microphone.frames > 20 and microphone.loudest > 2000)
     await page.wait_for_function(
         "() => Number(document.getElementById('mic-level').style.getPropertyValue('--level')) > .3"
@@ -216,6 +217,21 @@ async def test_an_open_microphone_stays_on_and_the_choice_is_kept(
     await expect(page.locator("#mic-words")).to_have_text("Microphone off")
     await expect(page.locator("#space-hint")).to_be_hidden()
     assert await page.evaluate("() => window.asked") == []  # the choice is kept, the microphone is not
+
+
+async def test_in_full_screen_there_is_a_button_to_talk(server: FakeServer, open_page: OpenPage) -> None:
+    page = await live(server, open_page)
+    await expect(page.locator("#mic-full")).to_be_hidden()
+    await page.click("#full")
+    await press(page, "#mic-full")
+    await page.wait_for_timeout(500)  # held, not tapped
+    await until(lambda: only(server).microphone.loudest > 2000)
+    await page.mouse.up()
+    await until(lambda: _not(sends(page)))
+    assert await page.locator("#mic-full").get_attribute("aria-label") == "Talk"
+    await page.evaluate("() => { window.tracks[0].stop(); window.tracks[0].dispatchEvent(new Event('ended')); }")
+    await expect(page.locator("#mic-trouble-words")).to_be_in_viewport()
+    assert await page.evaluate("() => document.fullscreenElement") is None
 
 
 async def test_leaving_gives_the_microphone_back(server: FakeServer, open_page: OpenPage) -> None:

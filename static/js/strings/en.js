@@ -39,7 +39,7 @@ export const en = {
   "student.hint": "Enter sends · Esc interrupts",
   "student.helloTitle": "Say something to begin",
   "student.helloText": "Type a message below, or try one of these:",
-  "student.helloVoice": "Hold the microphone button and talk, type a message, or try one of these:",
+  "student.helloVoice": "Press the microphone button and talk, type a message, or try one of these:",
   "student.try1": "Hello! It is lovely to meet you.",
   "student.try2": "Why is the sky blue?",
   "student.try3": "Please count from one to five.",

@@ -39,7 +39,7 @@ export const zh = {
   "student.hint": "回车发送 · Esc 打断",
   "student.helloTitle": "说点什么吧",
   "student.helloText": "在下面输入，或试试这些：",
-  "student.helloVoice": "按住麦克风按钮说话，在下面输入，或试试这些：",
+  "student.helloVoice": "按麦克风按钮说话，在下面输入，或试试这些：",
   "student.try1": "你好！很高兴认识你。",
   "student.try2": "天空为什么是蓝色的？",
   "student.try3": "请从一数到五。",
