@@ -124,7 +124,7 @@ def _announce(settings: Settings, listening: socket.socket) -> None:
         "Lectern is ready.",
         f"  student page   {base}/",
         f"  teacher page   {base}/teacher",
-        f"  API            {base}/v1/",
+        f"  server's state {base}/health   (docs/api.md has the other addresses)",
     ]
     if shown != host:
         lines.append(f"  from other machines: this machine's name or address, port {port}")
