@@ -15,11 +15,11 @@ from pipeline.voice_activity import RATE
 
 log = structlog.get_logger(__name__)
 
-FIRST_SECONDS, PACE_SECONDS = 0.7, 1.0
-"""Sound before its first partial result, and between the beginnings of two."""
+FIRST_SECONDS, PACE_SECONDS = 0.9, 1.0
+"""Sound before its first partial result, and between the beginnings of two, at least."""
 
-REST = 1.5
-"""Times what the last result took, until the next partial one: a slow machine gives fewer."""
+SHARE = 0.25
+"""Of the time, at most, in which a partial result is being made: the final one would have to wait for it to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,25 @@ class Words:
     text: str
     until: float
     final: bool
+
+
+class Pace:
+    """How often partial results are asked for: less often where they take longer. For all turns of a session."""
+
+    def __init__(self) -> None:
+        self._took = 0.3
+        self._began = float("-inf")
+
+    def began(self, now: float) -> None:
+        self._began = now
+
+    def ended(self, now: float) -> None:
+        self._took += 0.5 * (now - self._began - self._took)
+
+    def due(self, seconds: float, now: float) -> bool:
+        """Whether one may be asked for, of so many seconds of sound."""
+        pause = max(PACE_SECONDS, self._took / SHARE)
+        return seconds >= max(FIRST_SECONDS, 2 * self._took) and now - self._began >= pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +64,25 @@ class Dictation:
     """
 
     def __init__(
-        self, recogniser: Recogniser, heard: Callable[[Words], None], failed: Callable[[RecogniserError], None]
+        self,
+        recogniser: Recogniser,
+        pace: Pace,
+        heard: Callable[[Words], None],
+        failed: Callable[[RecogniserError], None],
     ) -> None:
         self._recogniser = recogniser
+        self._pace = pace
         self._heard = heard
         self._failed = failed
         self._next: _Wanted | None = None
         self._asked: _Wanted | None = None
         self._last: Words | None = None
         self._end: float | None = None  # until when the turn was spoken, once it is over
-        self._began = float("-inf")  # the last request
-        self._rest_until = float("-inf")
         self._task: asyncio.Task[None] | None = None
 
     def due(self, seconds: float) -> bool:
         """Whether a partial result may be asked for, of so many seconds of sound."""
-        now = time.monotonic()
-        busy = self._task is not None
-        return not busy and seconds >= FIRST_SECONDS and now >= max(self._began + PACE_SECONDS, self._rest_until)
+        return self._task is None and self._pace.due(seconds, time.monotonic())
 
     def want(self, sound: I16, until: float, *, urgent: bool = False) -> None:
         """Have this sound recognised, unless its words are known or come already."""
@@ -99,7 +119,7 @@ class Dictation:
             self._task = None
 
     async def _one(self, wanted: _Wanted) -> None:
-        self._began = time.monotonic()
+        self._pace.began(time.monotonic())
         try:
             text = await self._recogniser.transcribe(wanted.sound, urgent=wanted.urgent)
         except RecogniserError as error:
@@ -107,8 +127,7 @@ class Dictation:
             if self._end is not None and self._next is None:
                 self._failed(error)
             return
-        took = time.monotonic() - self._began
-        self._rest_until = self._began + took + (REST - 1) * took
+        self._pace.ended(time.monotonic())
         self._last = Words(text, wanted.until, final=self._end is not None and wanted.until >= self._end)
         self._asked = None
         self._heard(self._last)

@@ -15,7 +15,7 @@ import structlog
 from av.audio.frame import AudioFrame
 
 from pipeline.conversation import Conversation
-from pipeline.dictation import Dictation, Words
+from pipeline.dictation import Dictation, Pace, Words
 from pipeline.ear import I16, Ear, Heard
 from pipeline.echo import EchoGuard, SentSound
 from pipeline.events import Event, Problem, Transcription
@@ -29,8 +29,8 @@ log = structlog.get_logger(__name__)
 QUEUE = 100
 """Frames (20 ms) of a microphone that wait; the oldest go first."""
 
-QUIET_SECONDS = 0.2
-"""A microphone from which nothing comes for so long is silent: the time goes on."""
+STALL_SECONDS, STEP_SECONDS = 0.5, 0.1
+"""A microphone from which nothing comes for so long is off, not held up by its network: silence, step by step."""
 
 AWAY_SECONDS = 1.0
 """A microphone that comes again after so long takes over."""
@@ -89,6 +89,7 @@ class Hearing:
         self._emit = emit
         self._pool = pool
         self._sent = sent
+        self._pace = Pace()
         self._inlet: Inlet | None = None
         self._turn: _Turn | None = None
         self._ear: asyncio.Task[None] | None = None
@@ -147,10 +148,10 @@ class Hearing:
 
     async def _listen(self, inlet: Inlet, ear: Ear) -> None:
         loop = asyncio.get_running_loop()
-        last = time.monotonic()
+        last, wait = time.monotonic(), STALL_SECONDS
         while True:
             try:
-                async with asyncio.timeout(QUIET_SECONDS):
+                async with asyncio.timeout(wait):
                     await self.came.wait()
             except TimeoutError:
                 if not ear.activity.speaking:
@@ -160,6 +161,7 @@ class Hearing:
             over = self._talk.state in (State.THINKING, State.SPEAKING)
             frames = list(inlet.frames)
             inlet.frames.clear()
+            wait = STALL_SECONDS if frames else STEP_SECONDS
             if frames:
                 work = partial(ear.feed, frames, now, over=over)
             else:
@@ -174,7 +176,7 @@ class Hearing:
         match heard.decision:
             case Began(since):
                 if self._turn is None:
-                    self._turn = _Turn(self._recogniser, self._words, self._failed, ear)
+                    self._turn = _Turn(self._recogniser, self._pace, self._words, self._failed, ear)
                 else:
                     self._turn.go_on(ear)
                 self._talk.student_started(since)
@@ -262,6 +264,7 @@ class _Turn:
     def __init__(
         self,
         recogniser: Recogniser,
+        pace: Pace,
         heard: Callable[[Words], None],
         failed: Callable[[RecogniserError], None],
         ear: Ear,
@@ -269,7 +272,7 @@ class _Turn:
         self.id = secrets.token_hex(8)
         self.told = ""
         self.ear = ear
-        self.dictation = Dictation(recogniser, heard, failed)
+        self.dictation = Dictation(recogniser, pace, heard, failed)
         self._before: I16 = np.zeros(0, np.int16)  # of the stretches that ended
         self._stretch: I16 = np.zeros(0, np.int16)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from pipeline import recognise
 from pipeline.ear import I16, to_ear
 from pipeline.media import Pcm
 from pipeline.recognise import RecogniserError, WhisperRecogniser, WhisperSettings
-from pipeline.recognise_child import words
+from pipeline.recognise_child import SHORT, WHOLE, Model, repeats, words
 from pipeline.recognise_models import NAMES, ModelMissing, find
 
 Speak = Callable[[str], Pcm]
@@ -141,9 +143,36 @@ async def test_closing_ends_a_request_under_way(whisper: Path) -> None:
     assert children() == []
 
 
+@pytest.mark.shared
+def test_the_short_window_is_quicker_and_hears_the_same(whisper: Path, other_speakers: list[I16], speak: Speak) -> None:
+    model = Model({"folder": str(whisper), "language": "", "device": "cpu", "threads": 1})
+    pieces = [to_ear([speak("How does the water get into the leaves of a tall tree?")])]
+    pieces += [
+        speaker[begin : begin + 48_000] for speaker in other_speakers for begin in range(0, len(speaker), 48_000)
+    ]
+    sounds = [piece.astype(np.float32) / np.float32(32768) for piece in pieces if len(piece) > 24_000]
+    took, texts = {}, {}
+    for frames in (WHOLE, SHORT):
+        start = time.process_time()
+        found = [model._segments(sound, frames) for sound in sounds]
+        took[frames] = time.process_time() - start
+        texts[frames] = [words(each) for each in found]
+    assert took[SHORT] < 0.6 * took[WHOLE], took
+    same, total = 0, 0
+    for whole, sound in zip(texts[WHOLE], sounds, strict=True):
+        short = model.transcribe(sound).lower()
+        heard = re.findall(r"\w+", whole.lower())
+        same += sum(word in short for word in heard)
+        total += len(heard)
+        assert len(short.split()) <= len(heard) + 4, "it repeats itself"
+    assert total > 30
+    assert same / total > 0.9
+
+
 class Segment:
-    def __init__(self, text: str, no_speech: float = 0.1, probability: float = -0.2) -> None:
+    def __init__(self, text: str, no_speech: float = 0.1, probability: float = -0.2, ratio: float = 1.0) -> None:
         self.text, self.no_speech_prob, self.avg_logprob = text, no_speech, probability
+        self.compression_ratio = ratio
 
 
 @pytest.mark.parametrize(
@@ -164,6 +193,11 @@ class Segment:
 )
 def test_what_counts_as_words(segments: list[Segment], text: str) -> None:
     assert words(segments) == text
+
+
+def test_what_counts_as_repetition() -> None:
+    assert not repeats([Segment("Why is the sky blue?", ratio=1.4)])
+    assert repeats([Segment("Well."), Segment("well today well today", ratio=6.0)])
 
 
 def test_a_model_is_found_by_its_folder_or_by_name(whisper: Path, tmp_path: Path) -> None:
