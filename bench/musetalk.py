@@ -31,6 +31,8 @@ BUDGET = 450.0  # seconds for everything
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.musetalk")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0, …")
+    parser.add_argument("--sessions", type=int, help="the strict test alone, from so many sessions on")
+    parser.add_argument("--keep", type=Path, help="a folder for the random installation, which is used again")
     parser.add_argument("--seconds", type=float, help="of the strict test's last run (default: 60, on a CPU 20)")
     options = parser.parse_args(arguments)
     began = time.monotonic()
@@ -41,9 +43,9 @@ def main(arguments: list[str]) -> int:
     threads = max(1, len(os.sched_getaffinity(0)) - 1)
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory(prefix="musetalk-bench-") as scratch:
-        base = _base(Path(scratch), device)
+        base = _base(options.keep or Path(scratch), device)
         avatar = musetalk_random.avatar(Path(scratch) / "avatar")
-        rows = _networks(base, avatar, device)
+        rows = _networks(base, avatar, device) if options.sessions is None else []
         rows += _live(
             base,
             avatar,
@@ -51,6 +53,7 @@ def main(arguments: list[str]) -> int:
             threads,
             options.seconds or (60.0 if device.type == "cuda" else 20.0),
             BUDGET - (time.monotonic() - began),
+            options.sessions,
         )
     what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"the CPU, {threads} thread(s)"
     size = "full-size network, random weights, fp16" if device.type == "cuda" else "tiny golden network, fp32"
@@ -61,8 +64,10 @@ def main(arguments: list[str]) -> int:
 
 def _base(scratch: Path, device: torch.device) -> Path:
     if device.type == "cuda":
-        _say("writing the random installation")
-        return musetalk_random.installation(scratch / "full")
+        if not (scratch / "full").is_dir():
+            _say("writing the random installation")
+            musetalk_random.installation(scratch / "full")
+        return scratch / "full"
     golden = SHARED / "musetalk" / "golden"
     if not golden.is_dir():
         sys.exit(f"without a GPU this needs the tiny network in {golden} (LECTERN_SHARED names the folder above)")
@@ -73,7 +78,7 @@ def _networks(base: Path, avatar: musetalk_random.Avatar, device: torch.device) 
     cuda = device.type == "cuda"
     at_least = 1.0 if cuda else 0.5
     _say("loading and recording")
-    sizes = (1, 2, 4, 8, 16, 32) if cuda else (1, 2, 4)
+    sizes = (1, 2, 4, 8, 12, 16, 24, 32) if cuda else (1, 2, 4)
     began = time.monotonic()
     drawer = musetalk_buckets.drawer_of(base, device, sizes)
     loaded = time.monotonic() - began
@@ -125,7 +130,13 @@ def _networks(base: Path, avatar: musetalk_random.Avatar, device: torch.device) 
 
 
 def _live(
-    base: Path, avatar: musetalk_random.Avatar, device: torch.device, threads: int, seconds: float, budget: float
+    base: Path,
+    avatar: musetalk_random.Avatar,
+    device: torch.device,
+    threads: int,
+    seconds: float,
+    budget: float,
+    guess: int | None,
 ) -> list[Figure]:
     cuda = device.type == "cuda"
     _say("starting the worker")
@@ -139,9 +150,10 @@ def _live(
         ready = time.monotonic() - began
         rate = renderer.frames_per_second or 0.0
         rows = [Figure("start to ready", "60 s" if cuda else "", f"{ready:.1f} s", _ok(-ready, -60, cuda))]
-        _say(f"the strict test, from {int(rate / 25)} sessions on")
+        guess = guess or int(rate / 25)
+        _say(f"the strict test, from {guess} sessions on")
         final, tried = musetalk_strict.largest(
-            renderer, avatar, _speech(), int(rate / 25), seconds, budget - (time.monotonic() - began), delay
+            renderer, avatar, _speech(), guess, seconds, budget - (time.monotonic() - began), delay
         )
         memory = _memory(renderer.pid or 0, cuda)
         figures = renderer.figures

@@ -67,14 +67,14 @@ def _render(folder: Path, cases: dict[str, str], base: Path) -> Iterator[Case]:
     frames = np.load(folder / cases["frames"])["frames_bgr"]
     expected = np.load(folder / cases["render"])
     box = tuple(int(value) for value in expected["bbox"])
-    vae = networks.vae(find(base))
+    vae = networks.vae(find(base)).float()
     encoded = latents.encode(vae, latents.crops(list(frames), [box] * len(frames)))  # type: ignore[list-item]
     yield Case("latents of the avatar", _off(encoded.numpy(), expected["latents"]), TENSORS)
     spoken = torch.from_numpy(expected["prompts"] + prompts.positional())
     for name, version in VERSIONS.items():
         if f"{name}_latents" not in expected:
             continue
-        unet = networks.unet(find(base, version))
+        unet = networks.unet(find(base, version)).float()
         with torch.inference_mode():
             predicted = unet(torch.from_numpy(expected["latents"]), torch.tensor([0]), spoken).sample
         yield Case(f"{name}: predicted latents", _off(predicted.numpy(), expected[f"{name}_latents"]), TENSORS)

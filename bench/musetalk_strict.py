@@ -1,4 +1,7 @@
-"""The strict test: N sessions that all speak without a pause, sound in 200 ms chunks, through the real worker."""
+"""The strict test: N sessions that all speak without a pause, sound in 200 ms chunks, through the real worker.
+
+Their utterances are 4 to 8 s long and follow each other at once, so that first mouths are drawn under the whole load.
+"""
 
 from __future__ import annotations
 
@@ -67,9 +70,15 @@ class _Session:
     delay: float
     number: int
     fed: int = 0  # samples
+    starts: list[int] = field(default_factory=lambda: [0])  # the first frame of each utterance
     asked: int = 0  # frames
     done: dict[int, float | None] = field(default_factory=dict)  # when; None: no patch
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def ends(self) -> int:
+        """The frame at which this utterance ends and the next begins."""
+        return self.starts[-1] + 25 * (4 + (self.number + len(self.starts)) % 5)
 
     def finished(self, frame: int, future: Future[MouthPatch | None]) -> None:
         now = time.monotonic()
@@ -82,7 +91,7 @@ class _Session:
 class Outcome:
     """on_time: share of all frames, worst: of the session that had least. gap: 99th percentile between shown mouths, s.
 
-    first: seconds from each session's first sound to its first patch.
+    first: seconds from each utterance's first sound to its first patch, once all sessions speak.
     """
 
     sessions: int
@@ -134,13 +143,20 @@ def _chunk(session: _Session, speech: Pcm, count: int) -> None:
     samples = round(CHUNK * 48000)
     at = (session.number * 48 + session.fed) % (len(speech) - samples)
     session.fed += samples
-    for mouth in session.analyser.feed(SpeechChunk(speech[at : at + samples])):
+    mouths = list(session.analyser.feed(SpeechChunk(speech[at : at + samples])))
+    over = session.fed // SAMPLES_PER_FRAME >= session.ends
+    if over:
+        mouths += session.analyser.finish()
+    for mouth in mouths:
         frame = session.asked
         session.asked += 1
         assert isinstance(mouth, Spoken)
         deadline = session.began + session.delay + frame * FRAME_SECONDS
         future = session.face.submit(pingpong(frame, count), mouth, 1.0, deadline)
         future.add_done_callback(lambda done, frame=frame: session.finished(frame, done))
+    if over:
+        session.starts.append(session.asked)
+        session.analyser = session.face.analyser()
 
 
 def _outcome(everyone: list[_Session], seconds: float) -> Outcome:
@@ -154,9 +170,10 @@ def _outcome(everyone: list[_Session], seconds: float) -> Outcome:
                 shown.append(frame)
         shares.append(len(shown) / max(1, len(counted)))
         gaps += [(b - a) * FRAME_SECONDS for a, b in itertools.pairwise(shown)]
-        drawn = [at for at in (session.done.get(k) for k in range(session.asked)) if at is not None]
-        if drawn:
-            first.append(min(drawn) - session.began)
+        for start, end in itertools.pairwise([*session.starts, session.asked]):
+            drawn = [at for at in (session.done.get(k) for k in range(start, end)) if at is not None]
+            if drawn and (start or len(everyone) == 1):
+                first.append(min(drawn) - session.began - start * FRAME_SECONDS)
     gap = float(np.percentile(gaps, 99)) if gaps else float("inf")
     return Outcome(len(everyone), seconds, sum(shares) / len(shares), min(shares), gap, first)
 

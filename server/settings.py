@@ -73,7 +73,7 @@ class LipSyncSettings(_Group):
     enable_musetalk: bool = False
     musetalk_base: Path | None = None
     musetalk_device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")] = "auto"
-    musetalk_precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    musetalk_precision: Literal["auto", "fp32", "fp16"] = "auto"
     threads: Annotated[int, Field(ge=1, le=64)] = 1
 
 

@@ -61,9 +61,9 @@ def test_the_doctor_says_what_is_in_the_way(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.shared
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"the golden installation is missing: {GOLDEN}")
 def test_the_worker_is_told_device_and_precision() -> None:
-    settings = Settings(lipsync={"musetalk_device": "cuda:1", "musetalk_precision": "bf16"})  # type: ignore[arg-type]
+    settings = Settings(lipsync={"musetalk_device": "cuda:1", "musetalk_precision": "fp16"})  # type: ignore[arg-type]
     worker = parts.musetalk_worker(settings.lipsync, GOLDEN, "1.0")
-    assert (worker.device, worker.precision, worker.version) == ("cuda:1", "bf16", "1.0")
+    assert (worker.device, worker.precision, worker.version) == ("cuda:1", "fp16", "1.0")
     assert parts.musetalk_worker(Settings().lipsync, GOLDEN, "1.5").precision is None
 
 

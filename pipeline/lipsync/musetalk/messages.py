@@ -18,7 +18,7 @@ F32 = NDArray[np.float32]
 class WorkerSettings:
     """How a worker works.
 
-    device: "cpu", "cuda:0", …; "auto": the first GPU, else the CPU. precision: fp32, fp16 or bf16; None: fp16 on a GPU,
+    device: "cpu", "cuda:0", …; "auto": the first GPU, else the CPU. precision: fp32 or fp16; None: fp16 on a GPU,
     fp32 on the CPU. sizes: of batches; empty: what suits the device. threads: of torch on the CPU. slots, slot_bytes:
     of the memory through which patches come back. run_ahead, longest: see scheduler.py. nice: added to the niceness.
     """
@@ -26,7 +26,7 @@ class WorkerSettings:
     base: Path
     version: Version = "1.5"
     device: str = "auto"
-    precision: Literal["fp32", "fp16", "bf16"] | None = None
+    precision: Literal["fp32", "fp16"] | None = None
     sizes: tuple[int, ...] = ()
     threads: int = 1
     slots: int = 384

@@ -37,7 +37,7 @@ class Preparer:
         """Raises InstallationError."""
         self._device = torch.device(device)
         self._batch = batch
-        self._vae = networks.vae(installation).to(self._device)
+        self._vae = networks.vae(installation).to(self._device, torch.float32)
         self._parser = _parser(installation, device)
 
     def prepare(self, avatar: Avatar, settings: MuseTalkSettings, progress: Progress) -> Prepared:
@@ -56,7 +56,7 @@ class Preparer:
             numbers = usable[start : start + self._batch]
             frames = [colour.bgr(avatar, n) for n in numbers]
             squares: list[Box] = [(int(b[0]), int(b[1]), int(b[2]), int(b[3])) for b in found[numbers]]
-            crops = latents.crops(frames, squares).to(self._device)
+            crops = latents.crops(frames, squares).to(self._device, torch.float32)
             with _exact():
                 encoded[numbers] = latents.encode(self._vae, crops).float().cpu().numpy()
             for n, box, labels in zip(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ SEGMENT = 30 * RATE
 PER_SECOND = 50  # Whisper's positions a second
 LAYERS = 5  # hidden states kept: the inputs of the four layers and the final, normalised one
 WIDTH = 384
+TOGETHER = (1, 2, 4, 8)
+"""Sounds in one call of the encoder: fixed sizes, so that nothing is tuned or launched step by step in mid-speech."""
 BEFORE, AROUND = 2, 10  # frame i takes 10 positions: 4 past, 2 of its own, 4 to come (at 25 fps)
 
 
@@ -32,6 +35,9 @@ class Listener:
         self._filters = torch.from_numpy(extractor.mel_filters.T).to(self._device, torch.float32)  # (80, 201)
         self._window = torch.hann_window(self._fft, device=self._device)
         self._encoder = networks.whisper_encoder(installation).to(self._device, dtype)
+        self._recorded: dict[int, _Recorded] = {}
+        if self._device.type == "cuda":
+            self._recorded = {size: _Recorded(self._encode, size, self._device, dtype) for size in TOGETHER}
 
     def features(self, sound: F32) -> F32:
         """Mono float sound at 16 kHz -> (positions, 5, 384), floor(samples / 16000 * 50) positions.
@@ -48,9 +54,15 @@ class Listener:
 
     @torch.inference_mode()
     def states(self, sounds: list[F32]) -> torch.Tensor:
-        """The same, left on the device; on a GPU this does not wait for what is under way there."""
-        states = self._encoder(self._mel(sounds).to(self._dtype), output_hidden_states=True).hidden_states
-        return torch.stack(tuple(states), dim=2)
+        """The same, left on the device; on a GPU at most TOGETHER[-1] sounds, and this does not wait for what is under
+        way there."""
+        mel = self._mel(sounds).to(self._dtype)
+        if not self._recorded:
+            return self._encode(mel)
+        return self._recorded[next(size for size in TOGETHER if size >= len(sounds))].run(mel)
+
+    def _encode(self, mel: torch.Tensor) -> torch.Tensor:
+        return torch.stack(tuple(self._encoder(mel, output_hidden_states=True).hidden_states), dim=2)
 
     def _mel(self, sounds: list[F32]) -> torch.Tensor:
         """Whisper's log-mel (len(sounds), 80, 3000) of sounds zero-padded to 30 s, as WhisperFeatureExtractor makes it,
@@ -67,6 +79,31 @@ class Listener:
     def prompts(self, sound: F32, fps: int = 25) -> F32:
         """(frames, 50, 384) of a sound that is known whole, floor(samples / 16000 * fps) frames."""
         return windows(self.features(sound), math.floor(len(sound) / RATE * fps), fps)
+
+
+class _Recorded:
+    """The encoder of one size as a CUDA graph."""
+
+    @torch.inference_mode()
+    def __init__(
+        self, encode: Callable[[torch.Tensor], torch.Tensor], size: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._mel = torch.zeros((size, 80, 3000), device=device, dtype=dtype)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(2):
+                encode(self._mel)
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._out = encode(self._mel)
+
+    def run(self, mel: torch.Tensor) -> torch.Tensor:
+        """mel: (count <= size, 80, 3000)."""
+        self._mel[: len(mel)] = mel
+        self._graph.replay()
+        return self._out[: len(mel)].clone()
 
 
 def windows(features: F32, frames: int, fps: int = 25, first: int = 0) -> F32:

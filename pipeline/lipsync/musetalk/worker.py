@@ -55,14 +55,14 @@ from pipeline.lipsync.musetalk.stage import Blender, Stage  # noqa: E402
 
 log = logging.getLogger(__name__)
 
-ENCODE_TOGETHER = 8
-"""Utterances in one call of the encoder."""
-
 KEPT_FRAMES = 1500
 """Frames of an utterance whose features are kept: speech is made 2 s ahead and mouths are asked for 0.4 s ahead, but a
 voice may give a whole long sentence at once."""
 
-_SIZES = {"cuda": (1, 2, 4, 8, 16, 32), "cpu": (1,)}  # a CPU gains nothing by batches
+LEAD = 0.005
+"""Seconds before a batch's expected end at which the next is chosen, so that the device finds it waiting."""
+
+_SIZES = {"cuda": (1, 2, 4, 8, 12, 16, 24), "cpu": (1,)}  # a CPU gains nothing by batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +122,12 @@ class _Utterance:
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """A batch under way. done: the CUDA event at its end."""
+    """A batch under way. starts, ends: when the device is expected to; done: the CUDA event at its end."""
 
     batch: Batch
     answers: list[FromWorker]
-    began: float
+    starts: float
+    ends: float
     done: Any
 
 
@@ -154,37 +155,44 @@ class Worker:
         self._draws: dict[int, Draw] = {}
         self._out: list[FromWorker] = []
         self._batches = self._encodings = 0
-        self._told = 0.0
+        self._told = self._ended = 0.0
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._stopped = False
 
     def run(self) -> None:
-        """Until Stop. One batch at most is on the device; the next one is chosen when it has ended."""
+        """Until Stop. While a batch is on the device the next is chosen, but not before that one is about to end."""
         self._out.append(Ready(str(self.device), self._drawer.costs, time.monotonic() - _began))
         under_way: _Drawing | None = None
         while not self._stopped:
             self._send()
-            busy = under_way is not None or any(u.hearing.wants for u in self._utterances.values())
-            wait = 0.0 if busy else self._scheduler.wake(time.monotonic())
-            for message in self._inbox.take(wait):
-                self._handle(message)
-            self._encode()  # queues up behind the batch under way
-            if under_way is not None:
-                under_way.done.synchronize()
-                self._scheduler.took(under_way.batch.bucket, time.monotonic() - under_way.began)
-                for message in self._inbox.take(0.0):
-                    self._handle(message)
+            self._listen(under_way)
             now = time.monotonic()
-            for job in self._scheduler.late(now):
+            starts = now if under_way is None else max(now, under_way.ends)
+            for job in self._scheduler.late(starts):
                 self._answer(job, "late")
-            batch = self._scheduler.next(now)
-            ended, under_way = under_way, self._begin(batch) if batch is not None else None
-            if ended is not None:
-                self._end(ended)
-            if under_way is not None and under_way.done is None:  # on the CPU it is done already
-                self._scheduler.took(under_way.batch.bucket, time.monotonic() - under_way.began)
+            batch = self._scheduler.next(starts)
+            following = self._begin(batch, starts) if batch is not None else None
+            if under_way is not None:
                 self._end(under_way)
-                under_way = None
+            if following is not None and following.done is None:  # on the CPU it is done already
+                self._end(following)
+                following = None
+            under_way = following
+
+    def _listen(self, under_way: _Drawing | None) -> None:
+        """Take what comes until it is time to choose a batch; then have the new sound encoded, all in one call."""
+        if under_way is None:
+            busy = any(u.hearing.wants for u in self._utterances.values())
+            self._take(0.0 if busy else self._scheduler.wake(time.monotonic()))
+        else:
+            while (left := under_way.ends - LEAD - time.monotonic()) > 0 and not self._stopped:
+                self._take(left)
+            self._take(0.0)
+        self._encode()  # queues up behind the batch under way
+
+    def _take(self, seconds: float | None) -> None:
+        for message in self._inbox.take(seconds):
+            self._handle(message)
 
     # -- what comes in ------------------------------------------------------------------------------------------
 
@@ -244,7 +252,7 @@ class Worker:
 
     def _encode(self) -> None:
         """One call of the encoder, for the utterances that have new sound."""
-        wanting = [(key, u) for key, u in self._utterances.items() if u.hearing.wants][:ENCODE_TOGETHER]
+        wanting = [(key, u) for key, u in self._utterances.items() if u.hearing.wants][: prompts.TOGETHER[-1]]
         if not wanting:
             return
         self._encodings += 1
@@ -258,9 +266,9 @@ class Worker:
                 utterance.blocks.popleft()
             self._scheduler.hear(key, utterance.hearing.known)
 
-    def _begin(self, batch: Batch) -> _Drawing | None:
+    def _begin(self, batch: Batch, starts: float) -> _Drawing | None:
         """Put a batch on the device, grouped by canvas; what cannot be drawn is answered at once."""
-        began = time.monotonic()
+        ends = starts + self._scheduler.costs[batch.bucket]
         ready: list[tuple[Draw, Stage, torch.Tensor]] = []
         for job in batch.jobs:
             draw = self._draws.pop(job.id)
@@ -289,9 +297,15 @@ class Worker:
         if self._async:
             done = torch.cuda.Event(blocking=True)
             done.record()
-        return _Drawing(batch, answers, began, done)
+        return _Drawing(batch, answers, starts, ends, done)
 
     def _end(self, drawing_: _Drawing) -> None:
+        """Wait for a batch, and answer."""
+        if drawing_.done is not None:
+            drawing_.done.synchronize()
+        now = time.monotonic()
+        self._scheduler.took(drawing_.batch.bucket, now - max(drawing_.starts, self._ended))
+        self._ended = now
         self._batches += 1
         self._out.extend(drawing_.answers)
 
