@@ -46,10 +46,13 @@ class SentSound:
 
     def __init__(self) -> None:
         self._pieces: deque[tuple[float, Pcm]] = deque(maxlen=100)  # 2 s
+        self.audible = float("-inf")  # when the last piece ended that was to be heard
 
     def put(self, at: float, pcm: Pcm) -> None:
         """(n,) at 48 kHz, at its time on the monotonic clock."""
         self._pieces.append((at, pcm))
+        if int(np.abs(pcm).max(initial=0)) > _AUDIBLE:
+            self.audible = at + len(pcm) / SAMPLE_RATE
 
     def take(self) -> list[tuple[float, Pcm]]:
         """What came since the last time."""
@@ -95,23 +98,26 @@ class EchoGuard:
         silence = _decibels(np.zeros((_KEPT, _BANDS)))
         self._own_frames: deque[F64] = deque(silence, maxlen=_KEPT)  # dB
         self._heard_frames: deque[F64] = deque(maxlen=WINDOW)
+        self._pending: deque[F32] = deque(maxlen=WINDOW)
         self._own_end: float | None = None
         self._loudest = -120.0  # dB, of the own sound
-        self._spoke = float("-inf")
 
     def spoke(self, at: float) -> bool:
         """Whether the tutor was to be heard lately: its echo may come yet."""
-        return at - self._spoke <= LAGS * HOP_SECONDS
+        return at - self._sent.audible <= LAGS * HOP_SECONDS
 
     def hear(self, sound: F32) -> None:
-        """The microphone's next samples at 16 kHz, ±1."""
-        self._take()
-        for frame in _decibels(self._heard.feed(sound)):
-            self._heard_frames.append(frame)
+        """The microphone's next (512,) samples at 16 kHz, ±1. Looked at only when they are asked about."""
+        self._pending.append(sound)
 
     def is_echo(self, at: float) -> bool:
         """Of what was heard last, up to `at` on the monotonic clock."""
-        if not self.spoke(at) or self._own_end is None:
+        if not self.spoke(at):
+            return False
+        self._take()
+        while self._pending:
+            self._heard_frames.extend(_decibels(self._heard.feed(self._pending.popleft())))
+        if self._own_end is None:
             return False
         if len(self._heard_frames) < WINDOW:
             return True  # the microphone has just begun: better to miss a beginning than to hear oneself
@@ -136,8 +142,6 @@ class EchoGuard:
                 end = at
             self._own_end = end + len(pcm) / SAMPLE_RATE
             self._add(pcm.astype(np.float32) / np.float32(32768))
-            if int(np.abs(pcm).max(initial=0)) > _AUDIBLE:
-                self._spoke = self._own_end
 
     def _add(self, sound: F32) -> None:
         for frame in _decibels(self._own.feed(sound)):

@@ -22,7 +22,7 @@ from pipeline.events import Event, Problem, Transcription
 from pipeline.recognise import Recogniser, RecogniserError
 from pipeline.session import SessionClosed
 from pipeline.turns import State
-from pipeline.voice_activity import MOST_SECONDS, RATE, Began, Ended, Paused
+from pipeline.voice_activity import CHUNK_SECONDS, MOST_SECONDS, RATE, Began, Ended, Paused
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,8 @@ class Inlet:
         self._last = now
         if self._hearing.hears(self):
             self.frames.append(frame)
-            self._hearing.came.set()
+            if sum(each.samples / each.sample_rate for each in self.frames) >= CHUNK_SECONDS:
+                self._hearing.came.set()
 
     def close(self) -> None:
         self._hearing.leave(self)
