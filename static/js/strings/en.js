@@ -33,6 +33,7 @@ export const en = {
   "student.disclosure": "This is an AI avatar",
   "student.disclosureText": "You are talking with an AI avatar, not with a person. The picture and the voice are made by a computer.",
   "student.conversation": "Conversation",
+  "student.log": "What was said",
   "student.message": "Message to your tutor",
   "student.placeholder": "Type something…",
   "student.send": "Send",

@@ -33,6 +33,7 @@ export const zh = {
   "student.disclosure": "这是 AI 虚拟形象",
   "student.disclosureText": "与你对话的是 AI 虚拟形象，不是真人。画面和声音都由计算机生成。",
   "student.conversation": "对话",
+  "student.log": "对话内容",
   "student.message": "给导师的消息",
   "student.placeholder": "输入文字…",
   "student.send": "发送",
