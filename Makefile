@@ -27,7 +27,7 @@ bench: setup $(VENV)/.installed-dev $(VENV)/.chromium
 doctor: setup
 	$(PY) run.py doctor
 
-# The student's voice: packages and a model, some 400 MB.
+# The student's voice: packages and a model, 150 MB each.
 listening: $(VENV)/.installed
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-asr.txt
 	$(PY) run.py models fetch asr
