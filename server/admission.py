@@ -23,10 +23,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """No room now. retry_after: seconds until a seat may come free."""
+    """No room now. retry_after: seconds until a seat may come free. cause: the same as `reason`, for the figures."""
 
     reason: str
     retry_after: float
+    cause: Literal["seats", "engine", "records"] = "seats"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Admission:
         capacity: how many the lip-sync engine can serve, here and in `wake`; None: it sets no limit.
         """
         if len(self._seats) >= self.limits.max_records:
-            return Refusal("too many sessions wait for their students", self._soonest(now))
+            return Refusal("too many sessions wait for their students", self._soonest(now), "records")
         full = self._full(capacity, now)
         if full is not None:
             return full
@@ -150,7 +151,7 @@ class Admission:
         if self.awake >= self.limits.max_sessions:
             return Refusal("every seat is taken", self._soonest(now))
         if capacity is not None and self.awake >= capacity:
-            return Refusal("the lip-sync engine serves as many as it can", self._soonest(now))
+            return Refusal("the lip-sync engine serves as many as it can", self._soonest(now), "engine")
         return None
 
     def _patience(self, seat: _Seat) -> float:

@@ -19,13 +19,27 @@ from pipeline.session import LiveSession
 from pipeline.speaker import Speaker
 from pipeline.voices.book import VoiceBook
 from pipeline.voices.voice import VoiceError
-from server import avatars_api, pages, session_events, sessions_api, speech, ws
+from server import avatars_api, pages, probes, session_events, sessions_api, speech, ws
 from server.admission import Limits
 from server.faces import Faces
-from server.keys import BUILDER, ENGINE, LISTENING, MODEL, PEERS, RTC, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
+from server.keys import (
+    BUILDER,
+    ENGINE,
+    LISTENING,
+    METRICS,
+    MODEL,
+    PEERS,
+    RTC,
+    SESSIONS,
+    SETTINGS,
+    STOPPING,
+    STORE,
+    VOICES,
+)
 from server.listening import Listening, listening
 from server.live import LiveFactory, LiveParts
 from server.logs import request_log
+from server.metrics import Metrics
 from server.parts import avatar_store, build_settings, choose_engine, language_model, rtc_settings
 from server.problems import problem_middleware
 from server.rtc.registry import PeerRegistry
@@ -68,11 +82,13 @@ def build_app(
     ears = listening(settings.listening) if recogniser is None else Listening(recogniser)
     parts = LiveParts(settings, Faces(store, engine), Speaker(book, settings.voice.default), model, ears, live)
     limits = settings.sessions
+    metrics = Metrics()
     sessions = Sessions(
         Limits(limits.max_sessions, limits.first_seconds, limits.leave_seconds, limits.timeout_seconds),
         parts.open,
         parts.close,
         capacity=getattr(engine, "capacity", lambda: None),
+        observer=metrics,
     )
     for key, voice in _voices(settings):
         try:
@@ -82,7 +98,7 @@ def build_app(
 
     app[SETTINGS], app[STORE], app[RTC] = settings, store, rtc
     app[ENGINE], app[VOICES], app[MODEL], app[SESSIONS] = engine, book, model, sessions
-    app[LISTENING] = ears
+    app[LISTENING], app[METRICS] = ears, metrics
     app[BUILDER] = AvatarBuilder(store, build_settings(settings), engine.prepare)
     app[PEERS] = PeerRegistry(rtc)
     app[STOPPING] = asyncio.Event()
@@ -96,6 +112,7 @@ def build_app(
     session_events.add_routes(app)
     add_whep_routes(app, sessions, app[PEERS], "/v1/sessions/{session_id}/whep")
     ws.add_routes(app)
+    probes.add_routes(app)
     pages.add_routes(app, STATIC)
 
     figures = getattr(engine, "figures", None)

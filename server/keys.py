@@ -12,6 +12,7 @@ from pipeline.language_model import LanguageModel
 from pipeline.lipsync.engine import LipSyncEngine
 from pipeline.voices.book import VoiceBook
 from server.listening import Listening
+from server.metrics import Metrics
 from server.rtc.registry import PeerRegistry
 from server.rtc.settings import RtcSettings
 from server.sessions import Sessions
@@ -26,5 +27,6 @@ MODEL: web.AppKey[LanguageModel] = web.AppKey("model", LanguageModel)
 LISTENING: web.AppKey[Listening] = web.AppKey("listening", Listening)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
 RTC: web.AppKey[RtcSettings] = web.AppKey("rtc", RtcSettings)
+METRICS: web.AppKey[Metrics] = web.AppKey("metrics", Metrics)
 PEERS: web.AppKey[PeerRegistry] = web.AppKey("peers", PeerRegistry)
 STOPPING: web.AppKey[asyncio.Event] = web.AppKey("stopping", asyncio.Event)

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.conversation import Conversation
     from pipeline.hearing import Hearing
     from pipeline.session import LiveSession
+    from pipeline.stats import SessionStats
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,20 @@ Open = Callable[["Session"], Awaitable["LiveSession"]]
 
 Close = Callable[["Session", "LiveSession"], Awaitable[None]]
 """Undoes `Open`: closes the live part and gives the avatar back."""
+
+
+class Observer(Protocol):
+    """Is told what becomes of sessions; must not block. server.metrics.Metrics is the real one."""
+
+    def created(self, session: Session) -> None:
+        """It is there, and no event of it was told yet."""
+
+    def refused(self, refusal: Refusal) -> None:
+        """One could not start, or not wake."""
+
+    def gone(self, session: Session, reason: str, stats: SessionStats | None) -> None:
+        """It fell asleep, or ended (`ended`). stats: of its live part, if it had one."""
+
 
 Ender = Callable[[], Awaitable[None]]
 
@@ -64,12 +79,15 @@ class Session:
     ended: bool = False
     events: EventRing = field(default_factory=EventRing)
     listeners: set[Listener] = field(default_factory=set)
+    observer: Listener | None = None
     enders: dict[object, Ender] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def emit(self, event: Event) -> None:
         """Hand an event of the live part to everybody who listens (the WebSockets), and keep it for a while."""
         self.events.put(event)
+        if self.observer is not None:
+            self.observer(event)
         for listener in tuple(self.listeners):
             listener(event)
 
@@ -92,9 +110,11 @@ class Sessions:
         close_live: Close,
         *,
         capacity: Callable[[], int | None] = lambda: None,
+        observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """capacity: how many speaking sessions the lip-sync engine can serve, if it knows."""
+        self._observer = observer
         self._capacity = capacity
         self._admission = Admission(limits)
         self._open = open_live
@@ -175,8 +195,10 @@ class Sessions:
             created_at=time.time(),
             persona=persona or Persona(),
         )
-        _or_503(self._admission.admit(session.id, self._clock(), self._capacity()))
+        self._or_503(self._admission.admit(session.id, self._clock(), self._capacity()))
         self._sessions[session.id] = session
+        if self._observer is not None:
+            self._observer.created(session)
         try:
             async with session.lock:
                 session.live = await self._open(session)
@@ -191,7 +213,7 @@ class Sessions:
         """The live part, started again if the session slept. 503 at_capacity; 404 if it ended meanwhile."""
         async with session.lock:
             self.get(session.id)
-            _or_503(self._admission.wake(session.id, self._clock(), self._capacity()))
+            self._or_503(self._admission.wake(session.id, self._clock(), self._capacity()))
             if session.live is None:
                 try:
                     session.live = await self._open(session)
@@ -231,7 +253,7 @@ class Sessions:
                 log.error("session_ender_failed", session=session.id, exc_info=outcome)
         try:
             async with session.lock:
-                await self._sleep(session)
+                await self._sleep(session, reason)
         finally:
             self._forget(session)
         log.info("session_ended", session=session.id, reason=reason)
@@ -276,13 +298,15 @@ class Sessions:
                 return
             async with session.lock:
                 if due in self._admission.due(self._clock()):  # nobody came back while the lock was waited for
-                    await self._sleep(session)
+                    await self._sleep(session, due.reason)
                     log.info("session_asleep", session=session.id, reason=due.reason)
         except Exception:
             log.exception("session_watch_failed", session=session.id, action=due.action)
 
-    async def _sleep(self, session: Session) -> None:
+    async def _sleep(self, session: Session, reason: str) -> None:
         live, session.live = session.live, None
+        if self._observer is not None:
+            self._observer.gone(session, reason, live.stats() if live is not None else None)
         try:
             if live is not None:
                 await self._close(session, live)
@@ -296,15 +320,17 @@ class Sessions:
         self._sessions.pop(session.id, None)
         self._changed.set()
 
+    def _or_503(self, refusal: Refusal | None) -> None:
+        if refusal is None:
+            return
+        if self._observer is not None:
+            self._observer.refused(refusal)
+        raise at_capacity(f"No session can start now: {refusal.reason}. Try again soon.", refusal.retry_after)
+
 
 def _bytes(token: str) -> bytes:
     """Of a header or a query, whatever bytes came in."""
     return token.encode(errors="surrogateescape")
-
-
-def _or_503(refusal: Refusal | None) -> None:
-    if refusal is not None:
-        raise at_capacity(f"No session can start now: {refusal.reason}. Try again soon.", refusal.retry_after)
 
 
 def summary(sessions: Sessions, session: Session) -> dict[str, Any]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_type_hints
 
 from avatars.avatar import Avatar
 from pipeline.events import Event, Interrupted, SpeechEnded, SpeechStarted
 from pipeline.lipsync.engine import Progress
 from pipeline.media import SpeechChunk, VideoSettings
 from pipeline.session import QueueFull
+from pipeline.stats import SessionStats
 from pipeline.voices.book import VoiceBook
 from tests.rtc.fakes import FakeLive
 
@@ -73,12 +74,6 @@ class FakeEngine:
 
     def close(self) -> None:
         self.closed = True
-
-
-@dataclass(frozen=True)
-class FakeStats:
-    utterances: int
-    generation: int
 
 
 class FakeSession(FakeLive):
@@ -166,8 +161,10 @@ class FakeSession(FakeLive):
         utterance = self.waiting.pop(0)
         self.on_event(SpeechEnded(utterance, self.generation, "finished", 1.0, "all of it"))
 
-    def stats(self) -> FakeStats:
-        return FakeStats(self._count, self.generation)
+    def stats(self) -> SessionStats:
+        kinds = get_type_hints(SessionStats)
+        nothing = {each.name: None if kinds[each.name] == float | None else 0 for each in fields(SessionStats)}
+        return SessionStats(**{**nothing, "status": "idle", "utterances": self._count, "generation": self.generation})
 
     def _queue(self) -> str:
         if len(self.waiting) >= QUEUE:

@@ -1,0 +1,86 @@
+"""What an operator's tools ask: does it live, may it be sent students, and how is everything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from server.keys import ENGINE, LISTENING, METRICS, PEERS, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
+from server.metrics import CONTENT_TYPE
+from server.security import require_manager
+
+FREE_BYTES = 200 << 20
+"""Less room than this for avatars and recordings is not enough to go on with."""
+
+RETRY_SECONDS = "5"
+
+
+def add_routes(app: web.Application) -> None:
+    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+
+
+async def livez(request: web.Request) -> web.Response:
+    """200 as long as the event loop turns."""
+    return web.json_response({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """200 when students may be sent here, else 503; each check by its name."""
+    app = request.app
+    storage = await asyncio.to_thread(_storage, app[STORE].root)
+    checks = {
+        "serving": _check(not app[STOPPING].is_set(), "it is being stopped"),
+        "storage": storage,
+        "engine": _engine(app),
+        "voice": {"ok": True, "detail": app[VOICES].resolve(app[SETTINGS].voice.default)},
+        "listening": _told(app),
+    }
+    ready = all(check["ok"] for check in checks.values())
+    return web.json_response(
+        {"status": "ready" if ready else "not_ready", "checks": checks},
+        status=200 if ready else 503,
+        headers={} if ready else {"Retry-After": RETRY_SECONDS},
+    )
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Prometheus' text format; for who may manage."""
+    require_manager(request)
+    app = request.app
+    figures = getattr(app[ENGINE], "figures", None)
+    text = await app[METRICS].scrape(app[SESSIONS], app[PEERS], app[STORE], figures() if figures is not None else None)
+    return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
+
+
+def _check(ok: bool, why: str) -> dict[str, Any]:
+    return {"ok": True} if ok else {"ok": False, "detail": why}
+
+
+def _storage(root: Path) -> dict[str, Any]:
+    try:
+        free = shutil.disk_usage(root).free
+    except OSError as error:
+        return _check(False, f"the avatars' folder cannot be looked at: {error.strerror}")
+    if not os.access(root, os.W_OK):
+        return _check(False, "the avatars' folder cannot be written to")
+    return _check(free >= FREE_BYTES, f"only {free >> 20} MB are free where the avatars are")
+
+
+def _engine(app: web.Application) -> dict[str, Any]:
+    """MuseTalk being away is no reason to send nobody: the warp engine speaks meanwhile. It is told."""
+    engine = app[ENGINE]
+    figures = getattr(engine, "figures", None)
+    status = figures()["status"] if figures is not None else "ready"
+    detail = engine.name if status == "ready" else f"{engine.name} is {status}; the warp engine speaks meanwhile"
+    return {"ok": True, "detail": detail}
+
+
+def _told(app: web.Application) -> dict[str, Any]:
+    """Students may type where nobody can listen."""
+    why = app[LISTENING].availability.reason
+    return {"ok": True, "detail": "the microphone works" if why is None else why}
