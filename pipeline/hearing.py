@@ -38,6 +38,7 @@ AWAY_SECONDS = 1.0
 CLIPS = 4
 """Recordings of the student's that wait for their words."""
 
+FAILED_SECONDS = 1.0  # until an ear that failed is tried again
 CLOSE_SECONDS = 2.0
 
 FAILED = "I am sorry, I could not make out what you said. Please type it, or try again."
@@ -138,14 +139,15 @@ class Hearing:
             self.switch_to(None)
 
     async def _hear(self, inlet: Inlet) -> None:
-        ear = Ear(EchoGuard(self._sent))
         while True:
             try:
+                # In the pool: the first one loads the voice detector.
+                ear = await asyncio.get_running_loop().run_in_executor(self._pool, Ear, EchoGuard(self._sent))
                 await self._listen(inlet, ear)
             except Exception:
                 log.exception("ear_failed")
                 self._drop_turn()
-                ear = Ear(EchoGuard(self._sent))
+                await asyncio.sleep(FAILED_SECONDS)
 
     async def _listen(self, inlet: Inlet, ear: Ear) -> None:
         loop = asyncio.get_running_loop()

@@ -61,8 +61,8 @@ class Talk:
         self.does = does
         return self.do([])
 
-    def started(self) -> list[Action]:
-        return self.do(self.turns.student_started(self.now))
+    def started(self, ago: float | None = None) -> list[Action]:
+        return self.do(self.turns.student_started(self.now, None if ago is None else self.now - ago))
 
     def stopped(self) -> list[Action]:
         return self.do(self.turns.student_stopped(self.now))
@@ -192,6 +192,17 @@ def test_a_cough_does_not_interrupt(speaking: Talk) -> None:
     assert speaking.state is State.SPEAKING
 
 
+def test_speech_that_is_known_late_holds_at_once(speaking: Talk) -> None:
+    assert speaking.started(GUARD_SECONDS) == [Hold()]
+    assert speaking.state is State.INTERRUPTED
+
+
+def test_speech_that_is_known_early_still_waits_for_the_rest_of_the_guard(speaking: Talk) -> None:
+    assert speaking.started(0.1) == []
+    assert speaking.wait(GUARD_SECONDS - 0.11) == []
+    assert speaking.wait(0.02) == [Hold()]
+
+
 def test_words_before_the_guard_has_passed_do_not_interrupt(speaking: Talk) -> None:
     speaking.started()
     assert speaking.words("b", final=False) == []
@@ -307,6 +318,7 @@ def test_what_was_held_comes_to_nothing(interrupted: Talk) -> None:
 
 EVENTS: list[Callable[[Talk], object]] = [
     Talk.started,
+    lambda talk: talk.started(GUARD_SECONDS),
     Talk.stopped,
     Talk.words,
     lambda talk: talk.words("w", final=False),
