@@ -17,7 +17,7 @@ from types import TracebackType
 import numpy as np
 from pydantic import ValidationError
 
-from avatars import master
+from avatars import in_use, master
 from avatars.avatar import Avatar, Faces
 from avatars.errors import AvatarError
 from avatars.imports import disk_error
@@ -64,6 +64,7 @@ class AvatarStore:
         self._opening: dict[str, threading.Lock] = {}
         self._open: dict[str, tuple[datetime, Avatar]] = {}
         self._leases: dict[str, int] = {}
+        self._holds: dict[str, int] = {}  # file handles, locked
         self._live: dict[str, AvatarRecord] = {}
         for folder in (self.root, self.uploads, self.building, self.root / TRASH):
             folder.mkdir(parents=True, exist_ok=True)
@@ -139,6 +140,7 @@ class AvatarStore:
             one_at_a_time = self._opening.setdefault(avatar_id, threading.Lock())
         try:
             with one_at_a_time:
+                self._hold(avatar_id)
                 # Another process may have deleted it and made it anew since.
                 made, avatar = self._open.get(avatar_id, (None, None))
                 if avatar is None or made != record.created_at:
@@ -164,8 +166,20 @@ class AvatarStore:
             left = self._leases.get(avatar_id, 0) - 1
             if left > 0:
                 self._leases[avatar_id] = left
-            else:
-                self._leases.pop(avatar_id, None)
+                return
+            self._leases.pop(avatar_id, None)
+            handle = self._holds.pop(avatar_id, None)
+            if handle is not None:
+                os.close(handle)
+
+    def _hold(self, avatar_id: str) -> None:
+        """Let other processes know that an avatar is in use here. To be called with a lease on it."""
+        if avatar_id in self._holds:
+            return
+        handle = in_use.hold(self.root / avatar_id)
+        with self._lock:
+            if self._holds.setdefault(avatar_id, handle) != handle:
+                os.close(handle)
 
     def trim(self) -> None:
         """Remove the caches that are over the limit, the least recently used first."""
@@ -181,26 +195,32 @@ class AvatarStore:
                     return
                 if self._leases.get(folder.name):
                     continue
-                self._open.pop(folder.name, None)
-                (folder / master.CACHE).unlink(missing_ok=True)
-                total -= size
+                with contextlib.suppress(AvatarError), in_use.alone(folder) as alone:
+                    if not alone:
+                        continue
+                    self._open.pop(folder.name, None)
+                    (folder / master.CACHE).unlink(missing_ok=True)
+                    total -= size
 
     # -- the end
 
     def delete(self, avatar_id: str) -> None:
-        """Delete a ready or failed avatar. Raises AvatarError: invalid_id, not_found, in_use (also while it is built:
-        the builder deletes those)."""
+        """Delete a ready or failed avatar. Raises AvatarError: invalid_id, not_found, in_use (by any process; also
+        while it is built: the builder deletes those)."""
         record = self.get(avatar_id)
         with self._lock:
             if self._leases.get(avatar_id):
                 raise AvatarError("in_use")
             if record.state == "preparing":
                 raise AvatarError("in_use", "This avatar is being prepared. Wait until it is ready, then delete it.")
-            self._open.pop(avatar_id, None)
-            self._opening.pop(avatar_id, None)
-            self._live.pop(avatar_id, None)
-            # Out of sight in one step, so that a crash in between leaves no half avatar.
-            gone = [self._discard(folder) for folder in (self.root / avatar_id, self.building / avatar_id)]
+            with in_use.alone(self.root / avatar_id) as alone:
+                if not alone:
+                    raise AvatarError("in_use", "This avatar is in use by a running Lectern. End its sessions first.")
+                self._open.pop(avatar_id, None)
+                self._opening.pop(avatar_id, None)
+                self._live.pop(avatar_id, None)
+                # Out of sight in one step, so that a crash in between leaves no half avatar.
+                gone = [self._discard(folder) for folder in (self.root / avatar_id, self.building / avatar_id)]
         if not any(gone):
             raise AvatarError("not_found")
 

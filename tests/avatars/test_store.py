@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -140,6 +142,58 @@ def test_an_avatar_in_use_is_not_deleted(store: AvatarStore, built: Path) -> Non
     assert code_of(store.delete, "ada") == "in_use"
     two.release()
     store.delete("ada")
+    assert not store.folder("ada").exists()
+
+
+def test_an_avatar_in_use_by_another_process_is_not_deleted_until_that_ends(store: AvatarStore, built: Path) -> None:
+    put(store, built, "ada")
+    put(store, built, "bob")
+    hold = "import sys, time; from pathlib import Path; from avatars.store import AvatarStore\n"
+    hold += "lease = AvatarStore(Path(sys.argv[1]), cache_bytes=1 << 30).lease('ada'); print('held', flush=True)\n"
+    hold += "time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", hold, str(store.root)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(AvatarError, match="running Lectern") as caught:
+            store.delete("ada")
+        assert caught.value.code == "in_use"
+        assert store.open("ada").frames[25].any()
+        store.delete("bob")
+        other.kill()
+    store.delete("ada")
+    assert not store.folder("ada").exists()
+
+
+def test_an_avatar_may_be_shown_by_two_processes(store: AvatarStore, built: Path) -> None:
+    put(store, built, "ada")
+    beside = AvatarStore(store.root, cache_bytes=1 << 30)  # locks go by open file: as good as another process
+    one, two = store.lease("ada"), beside.lease("ada")
+    one.release()
+    assert code_of(store.delete, "ada") == "in_use"
+    two.release()
+    store.delete("ada")
+    assert code_of(beside.lease, "ada") == "not_found"
+
+
+def test_a_cache_in_use_by_another_process_stays(tmp_path: Path, built: Path) -> None:
+    store = AvatarStore(tmp_path / "avatars", cache_bytes=1)
+    put(store, built, "ada")
+    with AvatarStore(store.root, cache_bytes=1 << 30).lease("ada"):
+        store.trim()
+        assert (store.folder("ada") / master.CACHE).exists()
+    store.trim()
+    assert not (store.folder("ada") / master.CACHE).exists()
+
+
+def test_deleting_needs_no_room_on_the_disk(store: AvatarStore, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, built, "ada")
+
+    def full(path: object, flags: int, mode: int = 0o777) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("avatars.in_use.os.open", full)
+        store.delete("ada")
     assert not store.folder("ada").exists()
 
 

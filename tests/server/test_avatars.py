@@ -6,6 +6,8 @@ import asyncio
 import errno
 import json
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from avatars import models
 from avatars.record import AvatarRecord, Problem
 from server import bodies
 from server.keys import BUILDER
+from server.settings import ROOT
 from tests.rtc.clients import until
 from tests.server.conftest import Running, Serve, add_ready, problem
 
@@ -71,6 +74,30 @@ async def test_avatars_that_are_not_there(serve: Serve, avatar_id: str) -> None:
     for method, tail in (("GET", ""), ("DELETE", ""), ("GET", "/events"), ("GET", "/preview.jpg")):
         url = URL(f"/v1/avatars/{avatar_id}{tail}", encoded=True)
         await problem(await server.client.request(method, url), 404, "not_found")
+
+
+async def test_the_command_line_deletes_no_avatar_that_a_running_server_shows(serve: Serve, tmp_path: Path) -> None:
+    server = await serve()
+    made = await server.session()
+    (tmp_path / "config.yaml").write_text(f"avatars: {{dir: {server.root}}}\n")
+    command = [
+        sys.executable,
+        str(ROOT / "run.py"),
+        "--config",
+        str(tmp_path / "config.yaml"),
+        "avatar",
+        "delete",
+        "ada",
+    ]
+
+    async def delete() -> tuple[int, str, str]:
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout.strip(), done.stderr.strip()
+
+    sentence = "This avatar is in use by a running Lectern. End its sessions first."
+    assert await delete() == (1, "", sentence)
+    assert (await server.client.delete(f"/v1/sessions/{made['session_id']}")).status == 204
+    assert await delete() == (0, "ada is deleted.", "")
 
 
 async def test_deleting(serve: Serve) -> None:
