@@ -389,6 +389,18 @@ async def test_guesses_are_shown_as_they_come_and_replaced_by_the_words(
     assert spoken == ["You: Why is the sky blue?", "You: Straight away."]  # each once, no guess
 
 
+async def test_words_that_could_not_be_made_out_are_told_in_the_readers_language(
+    server: FakeServer, open_page: OpenPage
+) -> None:
+    page = await live(server, open_page, "zh-CN")
+    session = only(server)
+    await server.tell(session, type="transcription", utterance_id="s1", text="Why", final=False)
+    await server.tell(session, type="error", code="recogniser_failed", message="I could not make it out.")
+    await server.tell(session, type="transcription", utterance_id="s1", text="", final=True)
+    await expect(page.locator(".toast")).to_have_text("没能听清你的话，请打字或再说一遍。")
+    await expect(page.locator(".bubble")).to_have_count(0)
+
+
 async def test_what_no_voice_can_say_is_marked_under_the_spoken_question(
     server: FakeServer, open_page: OpenPage
 ) -> None:

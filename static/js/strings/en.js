@@ -158,6 +158,7 @@ export const en = {
   "error.voice_failed": "The voice failed for this sentence. Please try again.",
   "error.voice_fallback": "The usual voice is away; another one goes on.",
   "error.cannot_say": "No voice here can say part of the text; that part was left out.",
+  "error.recogniser_failed": "What you said couldn't be made out. Please type it, or say it again.",
   "error.engine_fallback": "A simpler way of moving the lips is in use.",
   "error.busy": "The server is busy. Please try again shortly.",
   "error.server": "Something went wrong on the server. Please try again.",

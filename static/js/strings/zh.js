@@ -158,6 +158,7 @@ export const zh = {
   "error.voice_failed": "这句话的语音合成失败，请重试。",
   "error.voice_fallback": "常用语音暂时不可用，已换用另一种语音。",
   "error.cannot_say": "这里的语音无法读出部分文字，已略过。英语以外的语音需要服务器联网。",
+  "error.recogniser_failed": "没能听清你的话，请打字或再说一遍。",
   "error.engine_fallback": "正在使用较简单的口型方式。",
   "error.busy": "服务器繁忙，请稍后再试。",
   "error.server": "服务器出错，请重试。",
