@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import os
+import shlex
 import signal
 import socket
 import sys
@@ -106,13 +109,32 @@ def _listen(host: str, port: int) -> socket.socket:
 def _why_not(settings: Settings, error: OSError) -> str:
     host, port = settings.server.host, settings.server.port
     if error.errno == errno.EADDRINUSE:
-        return (
-            f"port {port} is in use, perhaps by another Lectern. Stop that, or choose another port: "
-            f"python run.py serve --port {port + 1 if port < 65535 else 9000}"
-        )
+        another = _command(_free_port(host, port))
+        return f"port {port} is in use, perhaps by another Lectern. Stop that, or choose another port:\n  {another}"
     if error.errno == errno.EACCES:
         return f"port {port} may not be used by this user; choose one above 1023 (server.port)."
     return f"it cannot listen on {host} port {port} (server.host, server.port): {error.strerror or error}."
+
+
+def _free_port(host: str, taken: int) -> int:
+    """The next port that is free now; where none of the next hundred is, the one after `taken`."""
+    for port in range(taken + 1, min(taken + 101, 65536)):
+        with contextlib.suppress(OSError):
+            _listen(host, port).close()
+            return port
+    return taken + 1 if taken < 65535 else 9000
+
+
+def _command(port: int) -> str:
+    """What this process was started with, for another port, as it can be typed."""
+    if "MAKELEVEL" in os.environ:  # by make, which takes no arguments of ours
+        return f"LECTERN_SERVER__PORT={port} make run"
+    python, here = sys.executable, os.getcwd() + os.sep
+    words = [python.removeprefix(here), *sys.argv]
+    kept = [
+        word for word, before in zip(words, ["", *words], strict=False) if before != "--port" and "--port" not in word
+    ]
+    return shlex.join([*kept, "--port", str(port)])
 
 
 def _announce(settings: Settings, listening: socket.socket) -> None:

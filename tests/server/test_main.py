@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -25,11 +26,11 @@ LIMIT = 40.0
 class Process:
     """`run.py serve` with its output as it comes."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, command: list[str] | None = None) -> None:
         config = folder / "config.yaml"
         config.write_text("server: {log_format: json}\navatars: {dir: avatars}\n")
         self.popen = subprocess.Popen(
-            [sys.executable, str(ROOT / "run.py"), "--config", str(config), "serve", *arguments],
+            command or [sys.executable, str(ROOT / "run.py"), "--config", str(config), "serve", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -97,16 +98,50 @@ def test_it_serves_until_it_is_told_to_stop(started: list[Process], tmp_path: Pa
     assert not any("Traceback" in line for line in process.lines)
 
 
-def test_a_port_that_is_taken_is_told(started: list[Process], tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        process = Process(tmp_path, "--port", str(taken.getsockname()[1]))
-        started.append(process)
-        assert process.end() == 1
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+def test_a_port_that_is_taken_is_told_with_a_command_that_works(
+    started: list[Process], tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    add_ready(tmp_path / "avatars", "ada")
+    process = Process(tmp_path, "--port", str(taken))
+    started.append(process)
+    assert process.end() == 1
     text = "".join(process.lines)
-    assert "is in use" in text
+    assert f"port {taken} is in use" in text
     assert "Traceback" not in text
+    command = shlex.split(process.lines[-1])
+    assert command[-4:-1] == [str(tmp_path / "config.yaml"), "serve", "--port"]
+    typed = Process(tmp_path, command=command)
+    started.append(typed)
+    assert typed.line("student page").split()[-1] == f"http://127.0.0.1:{command[-1]}/"
+
+
+def test_who_used_make_is_told_a_command_with_make(
+    started: list[Process], tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_ready(tmp_path / "avatars", "ada")
+    monkeypatch.setenv("MAKELEVEL", "1")
+    monkeypatch.setenv("LECTERN_SERVER__PORT", str(taken))
+    process = Process(tmp_path)
+    started.append(process)
+    assert process.end() == 1
+    assignment, *command = process.lines[-1].split()
+    assert command == ["make", "run"]
+    name, _, port = assignment.partition("=")
+    assert name == "LECTERN_SERVER__PORT"
+    monkeypatch.setenv(name, port)  # what make hands on
+    again = Process(tmp_path)
+    started.append(again)
+    assert again.line("student page").split()[-1] == f"http://127.0.0.1:{port}/"
 
 
 def test_wrong_settings_are_told(started: list[Process], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
