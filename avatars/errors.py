@@ -19,7 +19,7 @@ MESSAGES: dict[str, str] = {
     "too_dark": "The picture is too dark. Sit facing a window or a lamp.",
     "too_slow": "Reading this video took too much time. Record at 1080p and 30 frames a second or less, and try again.",
     "too_much_memory": "Reading this video took too much memory. Record at 1080p or less, and try again.",
-    "no_segmentation": "The background cannot be blurred on this server: its segmentation model is not installed. Switch the blur off, or ask the operator to run: python run.py models fetch faces",
+    "no_segmentation": "The background cannot be blurred on this server: its segmentation model is not installed. Switch the blur off, or ask the operator to run: .venv/bin/python run.py models fetch faces",
     # about the avatar or the request
     "invalid_id": "An avatar's id is 1 to 64 letters, digits, dots, hyphens and underscores, and begins with a letter or digit.",
     "exists": "There is an avatar with this id already. Choose another id, or delete the old avatar first.",
@@ -33,7 +33,7 @@ MESSAGES: dict[str, str] = {
     # about the server
     "disk_full": "The server's disk is full. Ask the operator to make room, then try again.",
     "interrupted": "The preparation was interrupted, more than once. Upload the video again.",
-    "models_missing": "The face models are not installed on this server. Ask the operator to run: python run.py models fetch faces",
+    "models_missing": "The face models are not installed on this server. Ask the operator to run: .venv/bin/python run.py models fetch faces",
     "engine_failed": "The lip-sync engine could not prepare this face. Try again; if it fails again, tell the operator.",
     "damaged": "This avatar's files are damaged. Delete it and create it again.",
     "internal": "Something went wrong while the avatar was prepared. Try again; if it fails again, tell the operator.",

@@ -109,7 +109,7 @@ def find(folder: Path = DEFAULT_FOLDER) -> FaceModels:
         damaged = damaged or ", ".join(wrong)
     raise ModelsMissing(
         f"The face models are missing or damaged in {folder} ({damaged}). "
-        "Get them with: python run.py models fetch faces"
+        "Get them with: .venv/bin/python run.py models fetch faces"
     )
 
 

@@ -141,9 +141,9 @@ async def _read_form(request: web.Request, target: Path, limit: int) -> Upload:
     else:
         raise ProblemError(400, "bad_multipart", f"The form has more than {_MAX_PARTS} parts.")
     if "avatar_id" not in fields:
-        raise ProblemError(422, "invalid_request", "avatar_id: Field required")
+        raise ProblemError(422, "invalid_request", "The form has no field avatar_id.")
     if not got_file:
-        raise ProblemError(422, "invalid_request", "video_file: Field required")
+        raise ProblemError(422, "invalid_request", "The form has no file video_file.")
     return Upload.model_validate(fields)
 
 

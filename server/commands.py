@@ -148,10 +148,11 @@ def _models(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _doctor(settings: Settings, arguments: argparse.Namespace) -> int:
-    from server.doctor import examine, report
+    from server.doctor import closing, examine, report
 
     findings = examine(settings)
     print(report(findings))
+    print(f"\n{closing(findings, settings)}")
     return 1 if any(finding.state == "bad" for finding in findings) else 0
 
 

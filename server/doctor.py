@@ -18,9 +18,13 @@ from typing import Literal
 
 import numpy as np
 
+from server.main import free_port
 from server.settings import ROOT, Settings, unused_names
 
 State = Literal["ok", "note", "bad"]
+
+
+_FETCH_FACES = ".venv/bin/python run.py models fetch faces"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,27 @@ def report(findings: list[Finding]) -> str:
         "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]).rstrip() for row in rows
     ]
     return "\n".join(lines)
+
+
+def closing(findings: list[Finding], settings: Settings) -> str:
+    """What to do next, in a sentence or two."""
+    bad = [finding for finding in findings if finding.state == "bad"]
+    if bad:
+        first = f"{bad[0].what}: {bad[0].mend or bad[0].found}"
+        more = f", then the other {len(bad) - 1} marked BAD" if len(bad) > 1 else ""
+        return f"Mend this first: {first}{more}. Then look again: make doctor"
+    host, port = settings.server.host, settings.server.port
+    page = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/"
+    if any(finding.what == _port_name(port) and finding.state != "ok" for finding in findings):
+        return (
+            f"Everything that is needed works, but port {port} is taken. If that is Lectern, open {page} ; "
+            f"if not: LECTERN_SERVER__PORT={free_port(host, port)} make run"
+        )
+    return f"Everything that is needed works. Start with: make run, then open {page} (teachers: {page}teacher)."
+
+
+def _port_name(port: int) -> str:
+    return f"port {port}"
 
 
 def _safely(check: Callable[[], Finding]) -> Finding:
@@ -119,11 +144,9 @@ def _face_models() -> Finding:
     try:
         models = find()
     except ModelsMissing as missing:
-        return Finding("face models", "bad", str(missing).splitlines()[0][:100], "python run.py models fetch faces")
+        return Finding("face models", "bad", str(missing).splitlines()[0][:100], _FETCH_FACES)
     if models.segmentation is None:
-        return Finding(
-            "face models", "note", "no segmentation: backgrounds can't be blurred", "python run.py models fetch faces"
-        )
+        return Finding("face models", "note", "no segmentation: backgrounds can't be blurred", _FETCH_FACES)
     return Finding("face models", "ok", str(models.landmarks.parent.relative_to(ROOT)))
 
 
@@ -238,5 +261,5 @@ def _port(host: str, port: int) -> Finding:
         try:
             probe.bind((host, port))
         except OSError as error:
-            return Finding(f"port {port}", "note", f"{error.strerror}", "is Lectern running? else: --port")
-    return Finding(f"port {port}", "ok", f"free on {host}")
+            return Finding(_port_name(port), "note", f"{error.strerror}", "is Lectern running? else: --port")
+    return Finding(_port_name(port), "ok", f"free on {host}")

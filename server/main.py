@@ -109,14 +109,14 @@ def _listen(host: str, port: int) -> socket.socket:
 def _why_not(settings: Settings, error: OSError) -> str:
     host, port = settings.server.host, settings.server.port
     if error.errno == errno.EADDRINUSE:
-        another = _command(_free_port(host, port))
+        another = _command(free_port(host, port))
         return f"port {port} is in use, perhaps by another Lectern. Stop that, or choose another port:\n  {another}"
     if error.errno == errno.EACCES:
         return f"port {port} may not be used by this user; choose one above 1023 (server.port)."
     return f"it cannot listen on {host} port {port} (server.host, server.port): {error.strerror or error}."
 
 
-def _free_port(host: str, taken: int) -> int:
+def free_port(host: str, taken: int) -> int:
     """The next port that is free now; where none of the next hundred is, the one after `taken`."""
     for port in range(taken + 1, min(taken + 101, 65536)):
         with contextlib.suppress(OSError):

@@ -45,8 +45,12 @@ def fetch_models(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def import_avatar(settings: Settings, arguments: argparse.Namespace) -> int:
     """`avatar import`: an ordinary avatar of the folder's pictures, with the folder's own data for MuseTalk."""
+    folder = Path(arguments.folder)
+    if not folder.is_dir():
+        print(f"{folder}: there is no such folder", file=sys.stderr)
+        return 1
     if importlib.util.find_spec("torch") is None:
-        print("torch is needed to read latents.pt: pip install -r requirements-gpu.txt", file=sys.stderr)
+        print("torch is needed to read latents.pt: .venv/bin/pip install -r requirements-gpu.txt", file=sys.stderr)
         return 1
     from avatars.cli import create
     from pipeline.lipsync.musetalk import prepared, reference_avatar
@@ -55,7 +59,6 @@ def import_avatar(settings: Settings, arguments: argparse.Namespace) -> int:
     from server.commands import Bar
     from server.parts import avatar_store, build_settings
 
-    folder = Path(arguments.folder)
     try:
         source = reference_avatar.read(folder)
     except reference_avatar.ImportRefused as error:

@@ -117,7 +117,7 @@ def musetalk_obstacle(base: Path | None, version: Version) -> str | None:
         return f"the folder {base} (MUSETALK_BASE) does not exist"
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        return f"{', '.join(missing)} not installed: pip install -r requirements-gpu.txt"
+        return f"{', '.join(missing)} not installed: .venv/bin/pip install -r requirements-gpu.txt"
     from pipeline.lipsync.musetalk.installation import InstallationError, find
 
     try:

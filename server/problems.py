@@ -90,12 +90,15 @@ def at_capacity(detail: str, retry_after: float) -> ProblemError:
 
 def invalid(error: ValidationError, *, status: int = 422) -> ProblemError:
     """A request whose fields do not fit the model: each with its path and a sentence, without echoing the input."""
-    errors = [
-        {"field": ".".join(str(part) for part in item["loc"]) or "(body)", "message": item["msg"], "type": item["type"]}
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors[:5])
-    return ProblemError(status, "invalid_request", detail, errors=errors)
+    errors = []
+    sentences = []
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        field = ".".join(str(part) for part in item["loc"]) or "(body)"
+        missing = item["type"] == "missing"
+        message = "This field is missing." if missing else item["msg"]
+        errors.append({"field": field, "message": message, "type": item["type"]})
+        sentences.append(f"The field {field} is missing." if missing else f"{field}: {message}.")
+    return ProblemError(status, "invalid_request", " ".join(sentences[:5]), errors=errors)
 
 
 def from_http(error: web.HTTPException) -> ProblemError:

@@ -160,7 +160,7 @@ async def _read_form(request: web.Request, target: Path, limit: int) -> str:
             value = await text_field(part)
             text = value if part.name == "text" else text
     if not got_file:
-        raise ProblemError(422, "invalid_request", "audio: Field required")
+        raise ProblemError(422, "invalid_request", "The form holds no file: send the recording as one.")
     return text
 
 

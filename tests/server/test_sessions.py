@@ -84,6 +84,9 @@ async def test_sessions_that_cannot_be_made(serve: Serve) -> None:
     await problem(await ask(avatar_id="ada", voice="hibari:nobody"), 422, "unknown_voice")
     body = await problem(await ask(avatar_id="ada", student_id=""), 422, "invalid_request")
     assert body["errors"][0]["field"] == "student_id"
+    body = await problem(await server.client.post("/v1/sessions", json={"avatar_id": "ada"}), 422, "invalid_request")
+    assert body["detail"] == "The field student_id is missing."
+    assert body["errors"][0]["field"] == "student_id"
     await problem(await server.client.post("/v1/sessions", data=b"{nonsense"), 400, "invalid_json")
     await problem(await server.client.post("/v1/sessions", data=b"[" * 100_000), 400, "invalid_json")
     await problem(await server.client.post("/v1/sessions", data={"a": "form"}), 415, "unsupported_media_type")
