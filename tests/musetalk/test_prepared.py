@@ -92,6 +92,28 @@ def test_what_cannot_be_used_is_not_prepared(tmp_path: Path) -> None:
         data.load(tmp_path)
 
 
+def test_a_file_damaged_anywhere_is_not_prepared(tmp_path: Path) -> None:
+    data.save(_made(), tmp_path)
+    whole = (tmp_path / data.FILE).read_bytes()
+    heads = [at for at in range(len(whole)) if whole[at : at + 2] == b"PK"]  # where the archive describes itself
+    rng = np.random.default_rng(3)
+    refused = 0
+    for _ in range(250):
+        broken = bytearray(whole)
+        for at in rng.choice(heads, 2):
+            broken[min(at + rng.integers(200), len(broken) - 1)] = rng.integers(256)
+        (tmp_path / data.FILE).write_bytes(broken)
+        try:
+            data.load(tmp_path, "k", 3)
+        except data.NotPrepared:
+            refused += 1
+    assert refused > 100
+    with (tmp_path / data.FILE).open("wb") as file:
+        np.save(file, np.zeros(3))  # a file of NumPy's, but of another kind
+    with pytest.raises(data.NotPrepared, match="damaged"):
+        data.load(tmp_path)
+
+
 @pytest.mark.parametrize("change", ["format", "masks", "pickle"])
 def test_data_of_another_make_are_not_prepared(tmp_path: Path, change: str) -> None:
     data.save(_made(), tmp_path)

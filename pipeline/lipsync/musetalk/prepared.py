@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,11 +162,13 @@ def load(folder: Path, key: str | None = None, count: int | None = None) -> Prep
             if key is not None and meta.get("key") != key:
                 raise NotPrepared(f"{path}: made with other settings")
             arrays = {name: data[name] for name in ("latents", "boxes", "patches", "masks")}
+        prepared = _checked(path, meta, arrays)
+    except NotPrepared:
+        raise
     except FileNotFoundError:
         raise NotPrepared(f"{path}: missing") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise NotPrepared(f"{path}: damaged ({error})") from error
-    prepared = _checked(path, meta, arrays)
+    except Exception as error:  # what NumPy and zipfile raise for a damaged file has no common kind
+        raise NotPrepared(f"{path}: damaged ({type(error).__name__}: {error})") from error
     if count is not None and prepared.count != count:
         raise NotPrepared(f"{path}: holds {prepared.count} frames, not {count}")
     return prepared
