@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import statistics
 from dataclasses import dataclass, field
 
@@ -107,6 +108,33 @@ def test_batches_stay_short_enough_for_a_fresh_utterance() -> None:
     assert batch is not None
     assert COSTS[batch.bucket] <= LONGEST
     assert batch.bucket == 16
+
+
+def test_after_a_slow_time_the_large_batches_come_back() -> None:
+    s = scheduler()
+    s.hear(1, 10_000)
+    numbers = itertools.count()
+
+    def draw(slower: float) -> int:
+        for _ in range(16):
+            s.add(Job(next(numbers), 1, 10, 0.39), 0.0)
+        batch = s.next(0.0)
+        assert batch is not None
+        s.took(batch.bucket, COSTS[batch.bucket] * slower)
+        s.forget(1)
+        s.hear(1, 10_000)
+        return batch.bucket
+
+    assert draw(1.0) == 16
+    assert 4 in {draw(3.0) for _ in range(300)}  # something else works on the device, too
+    assert draw(3.0) == 4
+    assert [draw(1.0) for _ in range(200)][-1] == 16
+    assert abs(s.frames_per_second - 457) < 10
+
+
+def test_the_rate_is_that_of_the_sizes_that_are_used() -> None:
+    assert round(Scheduler({1: 0.02, 2: 0.03, 8: 0.06, 16: 0.08}).frames_per_second) == 67
+    assert round(Scheduler({1: 0.2, 2: 0.3}).frames_per_second) == 5  # none is short enough: the quickest
 
 
 def test_cancelled_and_forgotten_mouths_are_not_drawn() -> None:

@@ -102,15 +102,13 @@ ToWorker = OpenAvatar | CloseAvatar | Sound | Forget | Draw | Cancel | Stop
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Loaded and measured. costs: seconds of each batch size; seconds: since the process began."""
+    """Loaded and measured. costs: seconds of each batch size; frames_per_second: mouths, in the sizes that are used;
+    seconds: since the process began."""
 
     device: str
     costs: dict[int, float]
+    frames_per_second: float
     seconds: float
-
-    @property
-    def frames_per_second(self) -> float:
-        return max(size / cost for size, cost in self.costs.items())
 
 
 @dataclass(frozen=True, slots=True)

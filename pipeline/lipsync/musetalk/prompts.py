@@ -56,21 +56,23 @@ class Listener:
     def states(self, sounds: list[F32]) -> torch.Tensor:
         """The same, left on the device; on a GPU at most TOGETHER[-1] sounds, and this does not wait for what is under
         way there."""
-        mel = self._mel(sounds).to(self._dtype)
         if not self._recorded:
-            return self._encode(mel)
-        return self._recorded[next(size for size in TOGETHER if size >= len(sounds))].run(mel)
+            return self._encode(self._mel(sounds, len(sounds)).to(self._dtype))
+        size = next(size for size in TOGETHER if size >= len(sounds))
+        return self._recorded[size].run(self._mel(sounds, size), len(sounds))
 
     def _encode(self, mel: torch.Tensor) -> torch.Tensor:
         return torch.stack(tuple(self._encoder(mel, output_hidden_states=True).hidden_states), dim=2)
 
-    def _mel(self, sounds: list[F32]) -> torch.Tensor:
-        """Whisper's log-mel (len(sounds), 80, 3000) of sounds zero-padded to 30 s, as WhisperFeatureExtractor makes it,
-        which would do it by way of the CPU."""
-        wave = torch.zeros((len(sounds), SEGMENT), device=self._device)
-        for row, sound in zip(wave, sounds, strict=True):
+    def _mel(self, sounds: list[F32], size: int) -> torch.Tensor:
+        """Whisper's log-mel (size, 80, 3000) of sounds zero-padded to 30 s, and of silence after them, as
+        WhisperFeatureExtractor makes it, which would do it by way of the CPU."""
+        wave = torch.zeros((size, SEGMENT), device=self._device)
+        for row, sound in zip(wave, sounds, strict=False):
             given = torch.from_numpy(np.ascontiguousarray(sound, np.float32))
-            row[: len(given)] = given.pin_memory() if self._device.type == "cuda" else given
+            if self._device.type == "cuda":
+                given = given.pin_memory()  # only from there the copy does not wait for what is under way
+            row[: len(given)].copy_(given, non_blocking=True)
         spectrum = torch.stft(wave, self._fft, self._hop, window=self._window, return_complex=True)
         mel = (self._filters @ spectrum[..., :-1].abs().square()).clamp(min=1e-10).log10()
         mel = torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8)
@@ -99,11 +101,11 @@ class _Recorded:
         with torch.cuda.graph(self._graph):
             self._out = encode(self._mel)
 
-    def run(self, mel: torch.Tensor) -> torch.Tensor:
-        """mel: (count <= size, 80, 3000)."""
-        self._mel[: len(mel)] = mel
+    def run(self, mel: torch.Tensor, count: int) -> torch.Tensor:
+        """mel: (size, 80, 3000) -> (count, 1500, 5, 384)."""
+        self._mel.copy_(mel)
         self._graph.replay()
-        return self._out[: len(mel)].clone()
+        return self._out[:count].clone()
 
 
 def windows(features: F32, frames: int, fps: int = 25, first: int = 0) -> F32:

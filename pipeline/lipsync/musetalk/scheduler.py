@@ -20,6 +20,7 @@ OVERLOAD_SECONDS = 1.0
 
 _SHARE_HALF_LIFE = 1.0
 _LEARN = 0.1  # weight of the newest duration in a bucket's running mean
+_FOLLOW = 0.02  # the same for the other buckets, whose own durations are not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Scheduler:
         if not costs:
             raise ValueError("a scheduler needs the cost of at least one batch size")
         self.costs = dict(sorted(costs.items()))
+        self._measured = dict(self.costs)
         self._run_ahead = run_ahead
         self._longest = longest
         self._streams: dict[int, _Stream] = {}
@@ -76,8 +78,8 @@ class Scheduler:
 
     @property
     def frames_per_second(self) -> float:
-        """Mouths a second at the best batch size."""
-        return max(size / cost for size, cost in self.costs.items())
+        """Mouths a second at the best of the batch sizes that are used."""
+        return max(size / self.costs[size] for size in self._usable())
 
     # -- what comes in ------------------------------------------------------------------------------------------
 
@@ -114,8 +116,16 @@ class Scheduler:
         return list(gone.jobs.values())
 
     def took(self, bucket: int, seconds: float) -> None:
-        """A batch was done: keeps the costs true."""
+        """A batch was done: keeps the costs true.
+
+        The other sizes' follow, as the device is slower or quicker for them too: one that grew too long to be used must
+        come back when the device is itself again.
+        """
         self.costs[bucket] += _LEARN * (seconds - self.costs[bucket])
+        slower = self.costs[bucket] / self._measured[bucket]
+        for size, cost in self.costs.items():
+            if size != bucket:
+                self.costs[size] = cost + _FOLLOW * (self._measured[size] * slower - cost)
 
     # -- what goes out ------------------------------------------------------------------------------------------
 
@@ -175,10 +185,9 @@ class Scheduler:
     def _bucket(self, waiting: list[Job], now: float, *, spare_none: bool) -> int:
         """The size that draws most mouths a second; spare_none: among those that make no waiting mouth late."""
         tightest = min(job.deadline for job in waiting) - now
-        quickest = min(self.costs, key=self.costs.__getitem__)
-        sizes = [size for size, cost in self.costs.items() if cost <= self._longest] or [quickest]
+        sizes = self._usable()
         if spare_none:
-            sizes = [size for size in sizes if self.costs[size] <= tightest] or [quickest]
+            sizes = [size for size in sizes if self.costs[size] <= tightest] or [self._quickest()]
         best, best_rate = sizes[0], -1.0
         for size in sizes:
             cost = self.costs[size]
@@ -186,6 +195,12 @@ class Scheduler:
             if count and count / cost > best_rate:
                 best, best_rate = size, count / cost
         return best
+
+    def _usable(self) -> list[int]:
+        return [size for size, cost in self.costs.items() if cost <= self._longest] or [self._quickest()]
+
+    def _quickest(self) -> int:
+        return min(self.costs, key=self.costs.__getitem__)
 
     def _soonest(self, jobs: Iterable[Job]) -> list[Job]:
         return sorted(jobs, key=lambda job: (self._streams[job.stream].due[job.id], job.id))

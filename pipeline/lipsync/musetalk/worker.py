@@ -59,6 +59,9 @@ KEPT_FRAMES = 1500
 """Frames of an utterance whose features are kept: speech is made 2 s ahead and mouths are asked for 0.4 s ahead, but a
 voice may give a whole long sentence at once."""
 
+TELL = 1.0
+"""Seconds between two reports of the figures, while they change."""
+
 LEAD = 0.005
 """Seconds before a batch's expected end at which the next is chosen, so that the device finds it waiting."""
 
@@ -142,13 +145,16 @@ class Worker:
             name = "cuda:0" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(name)
         self._async = self.device.type == "cuda"
+        if self.device.index is not None:  # streams, graphs and Triton's kernels go to the thread's current device
+            torch.cuda.set_device(self.device)
         precision = settings.precision or ("fp16" if self._async else "fp32")
         dtype = drawing.DTYPES[precision]
         installation = find(settings.base, settings.version)
         self._listener = prompts.Listener(installation, name, dtype)
         self._drawer = drawing.load(installation, self.device, precision, settings.sizes or _SIZES[self.device.type])
         self._blender = Blender(self.device)
-        self._listener.states([np.zeros(prompts.RATE, np.float32)])
+        for count in prompts.TOGETHER if self._async else (1,):  # so that no plan is made in mid-speech
+            self._listener.states([np.zeros(prompts.RATE, np.float32)] * count)
         self._scheduler = Scheduler(self._drawer.costs, run_ahead=settings.run_ahead, longest=settings.longest)
         self._stages: dict[int, Stage] = {}
         self._utterances: dict[int, _Utterance] = {}
@@ -156,12 +162,14 @@ class Worker:
         self._out: list[FromWorker] = []
         self._batches = self._encodings = 0
         self._told = self._ended = 0.0
+        self._counts = (0, 0)  # drawn and skipped, as they were told
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._stopped = False
 
     def run(self) -> None:
         """Until Stop. While a batch is on the device the next is chosen, but not before that one is about to end."""
-        self._out.append(Ready(str(self.device), self._drawer.costs, time.monotonic() - _began))
+        rate = self._scheduler.frames_per_second
+        self._out.append(Ready(str(self.device), self._drawer.costs, rate, time.monotonic() - _began))
         under_way: _Drawing | None = None
         while not self._stopped:
             self._send()
@@ -183,12 +191,17 @@ class Worker:
         """Take what comes until it is time to choose a batch; then have the new sound encoded, all in one call."""
         if under_way is None:
             busy = any(u.hearing.wants for u in self._utterances.values())
-            self._take(0.0 if busy else self._scheduler.wake(time.monotonic()))
+            self._take(0.0 if busy else self._idle(time.monotonic()))
         else:
             while (left := under_way.ends - LEAD - time.monotonic()) > 0 and not self._stopped:
                 self._take(left)
             self._take(0.0)
         self._encode()  # queues up behind the batch under way
+
+    def _idle(self, now: float) -> float | None:
+        """Seconds until something is to be done if nothing comes: a mouth, or figures to be told; None: nothing is."""
+        waits = (self._scheduler.wake(now), max(0.0, self._told + TELL - now) if self._untold else None)
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def _take(self, seconds: float | None) -> None:
         for message in self._inbox.take(seconds):
@@ -230,17 +243,15 @@ class Worker:
             data = prepared.load(folder / "musetalk", count=order.count)
             frames = map_cache(folder, order.width, order.height, order.count)
             stage = Stage(data, frames, order.width, order.height, self.device, self._drawer.dtype)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the main thread deals with it
+        except Exception as error:  # noqa: BLE001 - whatever it is, the main thread tells it
             self._inbox.put(_Loaded(order.avatar, error))
             return
         self._inbox.put(_Loaded(order.avatar, stage))
 
     def _loaded(self, loaded: _Loaded) -> None:
         stage = loaded.outcome
-        if isinstance(stage, OSError | ValueError | prepared.NotPrepared):
+        if isinstance(stage, Exception):  # too large for the device, too: the others' mouths go on
             self._out.append(Opened(loaded.avatar, problem=f"{type(stage).__name__}: {stage}"))
-        elif isinstance(stage, Exception):
-            raise stage
         elif stage.bytes > self._memory.shape[1]:
             problem = f"its patches of {stage.width}x{stage.height} are larger than the memory they come back in"
             self._out.append(Opened(loaded.avatar, problem=problem))
@@ -313,11 +324,16 @@ class Worker:
         self._draws.pop(job.id, None)
         self._out.append(Answer(job.id, outcome))
 
+    @property
+    def _untold(self) -> bool:
+        return self._counts != (self._scheduler.drawn, self._scheduler.skipped)
+
     def _send(self) -> None:
         now = time.monotonic()
-        if now - self._told >= 1.0 and self._batches:
+        if now - self._told >= TELL and self._untold:
             self._told = now
             counts = self._scheduler
+            self._counts = (counts.drawn, counts.skipped)
             self._out.append(Figures(counts.drawn, counts.skipped, self._batches, self._encodings, dict(counts.costs)))
         if self._out:
             self._connection.send(self._out)
