@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("torch", reason="MuseTalk needs torch: pip install -r requirements-gpu.txt")
 
+import torch
+
 from pipeline.lipsync.musetalk import blending, colour, latents, networks, parsing, prepared
 from pipeline.lipsync.musetalk.boxes import boxes
 from pipeline.lipsync.musetalk.installation import find
@@ -82,6 +84,26 @@ def test_a_frame_without_a_face_keeps_everything_aligned(tmp_path: Path, prepare
     assert [made.usable(n) for n in range(5)] == [True, True, False, True, True]
     assert not made.latents[2].any()
     assert made.latents[3].any()
+
+
+def test_too_large_a_batch_for_the_device_is_taken_in_parts(
+    tmp_path: Path, preparer: Preparer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = preparer.prepare(avatar(tmp_path / "a", LANDMARKS), V15, lambda _: None)
+    encode = latents.encode
+
+    def small(vae: torch.nn.Module, faces: torch.Tensor) -> torch.Tensor:
+        if len(faces) > room:
+            raise torch.OutOfMemoryError("no memory for it")
+        return encode(vae, faces)
+
+    monkeypatch.setattr(latents, "encode", small)
+    room = 1
+    made = preparer.prepare(avatar(tmp_path / "b", LANDMARKS), V15, lambda _: None)
+    assert np.abs(made.latents - expected.latents).max() < 1e-4
+    room = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        preparer.prepare(avatar(tmp_path / "c", LANDMARKS), V15, lambda _: None)
 
 
 def test_no_face_at_all_is_prepared_too(tmp_path: Path, preparer: Preparer) -> None:

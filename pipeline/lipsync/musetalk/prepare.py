@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,6 +20,7 @@ from pipeline.lipsync.musetalk.prepared import FOLDER, Box, Prepared
 from pipeline.lipsync.musetalk.settings import MuseTalkSettings
 
 U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
 Progress = Callable[[float], None]
 
 BATCH = 8  # frames; the encoder takes two pictures of each
@@ -58,10 +60,9 @@ class Preparer:
             squares: list[Box] = [(int(b[0]), int(b[1]), int(b[2]), int(b[3])) for b in found[numbers]]
             crops = latents.crops(frames, squares).to(self._device, torch.float32)
             with _exact():
-                encoded[numbers] = latents.encode(self._vae, crops).float().cpu().numpy()
-            for n, box, labels in zip(
-                numbers, squares, self._parser.labels(frames, squares, avatar.faces.landmarks[numbers]), strict=True
-            ):
+                encoded[numbers] = self._encode(crops)
+                parsed = self._parser.labels(frames, squares, avatar.faces.landmarks[numbers])
+            for n, box, labels in zip(numbers, squares, parsed, strict=True):
                 faces[n] = (box, on_box(blending.mask(labels, box, settings.mode, settings.cheek_width), box))
             progress((start + len(numbers)) / len(usable) * 0.99)
         if len(usable) < count:
@@ -70,6 +71,15 @@ class Preparer:
         prepared.save(made, avatar.path / FOLDER)
         progress(1.0)
         return made
+
+    def _encode(self, crops: torch.Tensor) -> F32:
+        """Latents of crops; in halves, where the device has not the memory for all of them at once."""
+        with contextlib.suppress(torch.OutOfMemoryError):
+            return np.asarray(latents.encode(self._vae, crops).float().cpu().numpy())
+        if len(crops) == 1:
+            raise torch.OutOfMemoryError("the device has not the memory for one face")
+        half = len(crops) // 2
+        return np.concatenate([self._encode(crops[:half]), self._encode(crops[half:])])
 
 
 def prepare(

@@ -18,6 +18,8 @@ from pipeline.lipsync.musetalk.spawn import ROOT, environment
 
 SILENT_SECONDS = 600.0
 """How long the process may say nothing: one batch of the full-size network on a slow CPU, with room."""
+END_SECONDS = 10.0
+"""How long it may take to end after its last word."""
 _TAIL = 2000
 
 
@@ -71,7 +73,9 @@ def prepare_apart(
     )
     try:
         said = _follow(process, progress)
-        code = process.wait(5.0)
+        code = process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise PreparationError(f"the process did not end within {END_SECONDS:.0f} s") from None
     finally:
         if process.poll() is None:
             process.kill()
@@ -136,7 +140,7 @@ def main(arguments: list[str]) -> int:
             device,
             lambda value: print(f"progress {value:.4f}", flush=True),
         )
-    except (InstallationError, OSError) as error:
+    except (InstallationError, OSError, torch.OutOfMemoryError) as error:
         print(error)
         return 1
     return 0
