@@ -18,7 +18,7 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-unit: setup $(VENV)/.installed-dev $(VENV)/.installed-musetalk $(VENV)/.chromium
+unit: setup $(VENV)/.installed-dev $(VENV)/.installed-musetalk $(VENV)/.chromium build/rtvi/page.js
 	$(PY) -m pytest
 
 bench: setup $(VENV)/.installed-dev $(VENV)/.chromium
@@ -56,5 +56,9 @@ $(VENV)/.chromium: bench/install_chromium.sh $(VENV)/.installed-dev
 	bash bench/install_chromium.sh
 	@touch $@
 
+# The public RTVI clients from npm, bundled for the browser test. Where they cannot be had the test is skipped, but with CI=true.
+build/rtvi/page.js: tests/rtvi/bundle.sh tests/rtvi/page/package-lock.json tests/rtvi/page/page.js
+	bash tests/rtvi/bundle.sh
+
 clean:
-	rm -rf $(VENV) models data .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build/rtvi tests/rtvi/page/node_modules models data .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -43,6 +43,7 @@ from server.metrics import Metrics
 from server.parts import avatar_store, build_settings, choose_engine, language_model, rtc_settings
 from server.problems import problem_middleware
 from server.rtc.registry import PeerRegistry
+from server.rtvi import api as rtvi
 from server.security import add_headers, browser_guard, is_loopback
 from server.sessions import Sessions
 from server.settings import ROOT, Settings, SettingsError, unused_names
@@ -111,6 +112,7 @@ def build_app(
     sessions_api.add_routes(app)
     session_events.add_routes(app)
     add_whep_routes(app, sessions, app[PEERS], "/v1/sessions/{session_id}/whep")
+    rtvi.add_routes(app, _version())
     ws.add_routes(app)
     probes.add_routes(app)
     pages.add_routes(app, STATIC)

@@ -67,26 +67,26 @@ def add_routes(app: web.Application) -> None:
 
 async def create(request: web.Request) -> web.Response:
     require_manager(request)
-    body = await read_json(request, NewSession)
+    session = await new_session(request.app, await read_json(request, NewSession))
+    return web.json_response(
+        _created(request.app, session), status=201, headers={"Location": f"/v1/sessions/{session.id}"}
+    )
+
+
+async def new_session(app: web.Application, body: NewSession) -> Session:
+    """422 invalid_request or unknown_voice, 404 and 409 of the avatar, 503 at_capacity."""
     if body.avatar_id is None and body.tutor_id is None:
         raise ProblemError(422, "invalid_request", "Name the tutor_id or the avatar_id that the session is with.")
-    speech.check_voice(request.app, body.voice)
-    avatar_id = await asyncio.to_thread(
-        avatar_for, request.app[STORE], avatar_id=body.avatar_id, tutor_id=body.tutor_id
-    )
-    owner = (await asyncio.to_thread(request.app[STORE].get, avatar_id)).tutor_id
-    session = await request.app[SESSIONS].create(
+    speech.check_voice(app, body.voice)
+    avatar_id = await asyncio.to_thread(avatar_for, app[STORE], avatar_id=body.avatar_id, tutor_id=body.tutor_id)
+    owner = (await asyncio.to_thread(app[STORE].get, avatar_id)).tutor_id
+    return await app[SESSIONS].create(
         avatar_id=avatar_id,
         student_id=body.student_id,
         tutor_id=body.tutor_id,
         kb_id=body.kb_id,
         voice=body.voice,
-        persona=persona_of(
-            request.app[SETTINGS], body.tutor_id, owner, avatar_id, text=body.persona, language=body.language
-        ),
-    )
-    return web.json_response(
-        _created(request.app, session), status=201, headers={"Location": f"/v1/sessions/{session.id}"}
+        persona=persona_of(app[SETTINGS], body.tutor_id, owner, avatar_id, text=body.persona, language=body.language),
     )
 
 
@@ -98,6 +98,7 @@ def _created(app: web.Application, session: Session) -> dict[str, Any]:
         "engine_token": session.token,
         "status": "ready",
         "whep_url": f"/v1/sessions/{session.id}/whep",
+        "rtvi_url": f"/v1/sessions/{session.id}/rtvi?token={session.token}",
         "ice_servers": app[RTC].ice_servers_json(),
         "expires_at": iso(time.time() + sessions.remaining(session)),
         "avatar_id": session.avatar_id,

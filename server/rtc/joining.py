@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from server.problems import ProblemError, at_capacity
 from server.rtc.addresses import is_loopback
+from server.rtc.data_channel import ChannelSink, DataChannel
 from server.rtc.offer import BadOffer, read_offer
 from server.rtc.private import NoPortError
 from server.rtc.registry import Entry, PeerRegistry, TooManyPeersError
@@ -34,19 +35,27 @@ class SessionLookup(Protocol):
 
 
 async def join(
-    sessions: SessionLookup, peers: PeerRegistry, session: Session, offer: str, client: str | None
+    sessions: SessionLookup,
+    peers: PeerRegistry,
+    session: Session,
+    offer: str,
+    client: str | None,
+    *,
+    talk: Callable[[DataChannel], ChannelSink] | None = None,
 ) -> tuple[Entry, str]:
     """Answer a viewer's offer; the session counts the viewer as present until its connection has gone.
 
-    client: the address that the offer came from. Raises ProblemError: 400 and 422 with the codes of BadOffer, 503
+    client: the address that the offer came from. talk: gives who talks in the viewer's data channel; without it there
+    is none. Raises ProblemError: 400 and 422 with the codes of BadOffer, 503
     at_capacity.
     """
     try:
-        checked = read_offer(offer)
+        data = talk is not None
+        checked = read_offer(offer, data=data)
         live = await sessions.wake(session)
         hearing = session.hearing
         if hearing is not None and peers.microphones(session.id) < MOST_MICROPHONES:
-            checked = read_offer(offer, listen=True)
+            checked = read_offer(offer, listen=True, data=data)
         return await peers.connect(
             session.id,
             live,
@@ -54,6 +63,7 @@ async def join(
             checked,
             near=is_loopback(client),
             microphone=hearing.open if hearing is not None else None,
+            talk=talk,
             presence=lambda entry: sessions.present(session, _ender(peers, entry)),
         )
     except BadOffer as error:

@@ -14,11 +14,14 @@ MAX_SECTIONS = 8
 MAX_LINES = 512  # a section; aiortc's parser is quadratic in them
 MAX_CODECS = 128
 MAX_CANDIDATES = 32
+MAX_MESSAGE = 64 * 1024  # bytes of a message in a data channel; the answer tells the viewer
 
 _MEDIA = re.compile(r"m=(audio|video|application|text|image|message) (\d{1,5}) ([A-Z/]{1,32}) ([!-~]+(?: [!-~]+)*)")
 _MID = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~{}-]{1,32}")
 _ICE_WORD = re.compile(r"[!-~]{4,256}")
 _FINGERPRINT = re.compile(r"(sha-256|sha-384|sha-512) [0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){31,63}")
+_SCTP_PORT = re.compile(r"[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}")  # a little less than all there are
+_MAX_MESSAGE = re.compile(r"a=max-message-size:\d+")
 _TRANSPORT = ("ice-ufrag", "ice-pwd", "fingerprint", "setup")
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 
@@ -42,7 +45,7 @@ class BadOffer(Exception):
 @dataclass(frozen=True, slots=True)
 class Section:
     """One m= section of the offer. kind and proto as in its m= line; played: this server sends it; heard: and takes
-    what the viewer sends in it, a microphone's sound.
+    what the viewer sends in it, a microphone's sound; data: it carries data channels, and they are taken.
     """
 
     kind: str
@@ -51,13 +54,19 @@ class Section:
     mid: str
     played: bool
     heard: bool = False
+    data: bool = False
+
+    @property
+    def taken(self) -> bool:
+        """Whether the answer accepts it."""
+        return self.played or self.data
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A checked offer.
 
-    text: the played sections only, as recvonly (with a microphone sendrecv) and without candidates: for aiortc.
+    text: the taken sections only, as recvonly (with a microphone sendrecv) and without candidates: for aiortc.
     played: their kinds in the order of the sections. candidates: the viewer's, each as "candidate:…".
     """
 
@@ -75,12 +84,12 @@ class Offer:
         return any(section.heard for section in self.sections)
 
 
-def read_offer(sdp: str, *, listen: bool = False) -> Offer:
+def read_offer(sdp: str, *, listen: bool = False, data: bool = False) -> Offer:
     """Check an offer and choose what to play: the first audio and the first video section that receive.
 
     listen: take the microphone, if the played audio section sends, too. Without it that section is answered as
-    sendonly, so that no packet of it comes; one that only sends is refused. Data channels and further sections are
-    refused in the answer, the rest goes on. Raises BadOffer.
+    sendonly, so that no packet of it comes; one that only sends is refused. data: take the first section of data
+    channels. Further sections are refused in the answer, the rest goes on. Raises BadOffer.
     """
     if len(sdp) > MAX_CHARS:
         raise BadOffer("sdp_too_large", f"The offer is larger than {MAX_CHARS // 1024} kB.")
@@ -98,17 +107,19 @@ def read_offer(sdp: str, *, listen: bool = False) -> Offer:
     candidates: list[str] = []
     ufrag = ""
     for block in blocks:
-        section = _section(block, {section.kind for section in sections if section.played}, listen)
+        section = _section(block, {section.kind for section in sections if section.taken}, listen, data)
         sections.append(section)
         candidates += [line[2:] for line in block if line.startswith("a=candidate:")]
-        if section.played:
+        if section.taken:
             block = _with_transport(head, block, tagged)
-            ufrag = ufrag or _check_transport(head, block)
-            kept.append(_directed(block, "sendrecv" if section.heard else "recvonly"))
+            if section.played:
+                ufrag = ufrag or _check_transport(head, block)
+            kept.append(_directed(block, None if section.data else "sendrecv" if section.heard else "recvonly"))
     if any(count > 1 for count in Counter(section.mid for section in sections).values()):
         raise BadOffer("bad_sdp", "Two sections of the offer have the same a=mid.")
-    mids = [section.mid for section in sections if section.played]
-    if not mids:
+    # What is played comes first: aiortc's first transceiver then keeps the transport that all share.
+    mids = [section.mid for section in sorted(sections, key=lambda each: each.data) if section.taken]
+    if not any(section.played for section in sections):
         raise BadOffer(
             "no_media", "The offer receives neither sound nor picture: add recvonly transceivers.", understood=True
         )
@@ -135,7 +146,9 @@ def complete_answer(offer: Offer, answer: str) -> str:
     answered = iter(blocks)
     lines = list(head)
     for section in offer.sections:
-        if section.played:
+        if section.data:
+            lines += [_MAX_MESSAGE.sub(f"a=max-message-size:{MAX_MESSAGE}", line) for line in next(answered)]
+        elif section.taken:
             lines += next(answered)
         else:
             lines += [
@@ -185,7 +198,7 @@ def _split(sdp: str) -> tuple[list[str], list[list[str]]]:
     return head, blocks
 
 
-def _section(block: list[str], taken: set[str], listen: bool) -> Section:
+def _section(block: list[str], taken: set[str], listen: bool, data: bool) -> Section:
     match = _MEDIA.fullmatch(block[0])
     if match is None:
         raise BadOffer("bad_sdp", "An m= line of the offer is malformed.")
@@ -205,7 +218,15 @@ def _section(block: list[str], taken: set[str], listen: bool) -> Section:
     if played and sum(line.startswith("a=rtpmap:") for line in block) > MAX_CODECS:
         raise BadOffer("sdp_too_large", f"A section of the offer has more than {MAX_CODECS} codecs.")
     heard = listen and played and kind == "audio" and direction == "sendrecv"
-    return Section(kind, proto, formats.split()[0], mid, played, heard)
+    channels = (
+        data
+        and kind == "application"
+        and kind not in taken
+        and wanted
+        and (proto, formats) == ("UDP/DTLS/SCTP", "webrtc-datachannel")
+        and _SCTP_PORT.fullmatch(_attribute(block, "sctp-port") or "") is not None
+    )
+    return Section(kind, proto, formats.split()[0], mid, played, heard, channels)
 
 
 def _tagged(head: list[str], blocks: list[list[str]]) -> list[str]:
@@ -243,10 +264,10 @@ def _bundled(head: list[str]) -> set[str]:
     return set((_attribute(head, "group") or "").removeprefix("BUNDLE").split())
 
 
-def _directed(block: list[str], direction: str) -> list[str]:
+def _directed(block: list[str], direction: str | None) -> list[str]:
     lines = [
         line
         for line in block
         if line[2:] not in _DIRECTIONS and not line.startswith(("a=candidate:", "a=end-of-candidates", "a=bundle-only"))
     ]
-    return [*lines, f"a={direction}"]
+    return lines if direction is None else [*lines, f"a={direction}"]

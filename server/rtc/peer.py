@@ -14,6 +14,7 @@ from aiortc import (
     MediaStreamTrack,
     RTCBundlePolicy,
     RTCConfiguration,
+    RTCDataChannel,
     RTCDtlsTransport,
     RTCPeerConnection,
     RTCRtpSender,
@@ -29,6 +30,7 @@ from av.stream import Stream
 from pipeline.session import SessionClosed
 from server.rtc import private
 from server.rtc.addresses import advertiser, to_bind, to_try
+from server.rtc.data_channel import ChannelSink, DataChannel
 from server.rtc.heartbeat import Heartbeat
 from server.rtc.microphone import Microphone, SoundSink
 from server.rtc.offer import MAX_CANDIDATES, BadOffer, Offer, complete_answer, read_offer
@@ -68,8 +70,9 @@ class Peer:
     """One connection, from its offer to its end. `answer` once; `close` any number of times.
 
     codec: of the session's picture, "h264" or "vp8". microphone: gives the place for the viewer's sound, where the
-    offer has a microphone. near: the viewer signals from this machine. ended: called (on
-    the event loop, at most once) when the connection ended by itself; `reason` then says why, and the owner closes it.
+    offer has a microphone. talk: gives who talks in the first data channel that the viewer opens, where the offer
+    (checked with `data`) has any. near: the viewer signals from this machine. ended: called (on the event loop, at
+    most once) when the connection ended by itself; `reason` then says why, and the owner closes it.
     """
 
     def __init__(
@@ -80,11 +83,14 @@ class Peer:
         *,
         near: bool = False,
         microphone: Callable[[], SoundSink] | None = None,
+        talk: Callable[[DataChannel], ChannelSink] | None = None,
         ended: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open_microphone = microphone
         self._microphone: Microphone | None = None
+        self._talk = talk
+        self._channel: DataChannel | None = None
         self._source = source
         self._codec = codec
         self._settings = settings
@@ -106,7 +112,9 @@ class Peer:
         self._connect = private.OwnedConnect(self._pc)
         self._pc.on("connectionstatechange", self._state_changed)
         self._pc.on("track", self._track_offered)
+        self._pc.on("datachannel", self._channel_opened)
         self.offer: Offer | None = None
+        self.answered = ""
         self.state: State = "new"
         self.reason = ""
 
@@ -150,12 +158,15 @@ class Peer:
             ) from error
         except (ValueError, InternalError, InvalidAccessError, InvalidStateError) as error:
             raise BadOffer("bad_sdp", f"The offer cannot be answered: {error}") from error
+        if self._pc.sctp is not None:
+            private.bound_data(self._pc.sctp, lambda: self._end("bad_data"))
         for candidate in offer.candidates:
             await self.add_candidate(candidate)
         await self._pc.setLocalDescription()
         if self._closing is None:
             self.state = "connecting"
-        return complete_answer(offer, self._pc.localDescription.sdp)
+        self.answered = complete_answer(offer, self._pc.localDescription.sdp)
+        return self.answered
 
     async def add_candidate(self, candidate: str) -> None:
         """A trickled candidate, as "candidate:…", after the offer; "" (no more come) is taken and changes nothing.
@@ -218,6 +229,8 @@ class Peer:
                 sender.track.stop()
         try:
             async with asyncio.timeout(CLOSE_SECONDS), self._answering:
+                if self._channel is not None:
+                    await self._channel.close(self.reason)
                 if self._microphone is not None:
                     await self._microphone.close()
                 await self._connect.close()
@@ -272,6 +285,12 @@ class Peer:
     def _track_offered(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio" and self._open_microphone is not None and self._microphone is None:
             self._microphone = Microphone(track, self._open_microphone())
+
+    def _channel_opened(self, channel: RTCDataChannel) -> None:
+        if self._talk is None or self._channel is not None or self._closing is not None:
+            channel.close()
+        else:
+            self._channel = DataChannel(channel, self._talk, self._end, clock=self._clock)
 
     async def _video(self) -> Packet[Stream]:
         return await self._joined().video()

@@ -11,6 +11,7 @@ import errno
 import ipaddress
 import random
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ import aiortc.rtcrtpsender
 import structlog
 from aioice import Candidate, ice, stun, turn
 from aioice.candidate import candidate_foundation, candidate_priority
-from aiortc import RTCIceTransport, RTCPeerConnection, RTCRtpSender
+from aiortc import RTCIceTransport, RTCPeerConnection, RTCRtpSender, RTCSctpTransport
 from aiortc.exceptions import InvalidStateError
 from aiortc.rtp import (
     RTCP_PSFB_APP,
@@ -37,6 +38,12 @@ CONSENT_SECONDS = 2.0
 
 MAX_UNREAD = 512
 """Datagrams of one peer that wait to be read; before the handshake is done nobody reads them."""
+
+MAX_STREAMS = 16
+"""Of a peer's data channels together; it is told so, and one that opens more breaks the protocol."""
+
+MAX_FRAGMENTS = 512
+"""Pieces of unfinished messages that wait in all streams; a message of 64 kB has some 60."""
 
 
 class PrivateNameChangedError(RuntimeError):
@@ -253,6 +260,32 @@ async def _ask_servers(
         if relay is not None:
             connection._protocols.append(relay)
     return candidates
+
+
+# -- data channels ------------------------------------------------------------------------------------------------
+
+
+def bound_data(sctp: RTCSctpTransport, broken: Callable[[], None]) -> None:
+    """Call `broken` when a peer makes this side keep more than MAX_STREAMS and MAX_FRAGMENTS, or sends nonsense.
+
+    aiortc announces a window of 1 MB and keeps whatever comes, in window or not, for messages that need never end;
+    text that is not UTF-8, or a stream opened twice, it raises through the task that reads everything of the peer.
+    """
+    handle: Callable[[bytes], Awaitable[None]] = sctp._handle_data
+
+    async def handle_data(data: bytes) -> None:
+        try:
+            await handle(data)
+        except (AssertionError, LookupError, ValueError, struct.error) as error:
+            log.info("rtc_bad_data", error=repr(error))
+            broken()
+            return
+        kept = sum(len(stream.reassembly) for stream in sctp._inbound_streams.values())
+        if len(sctp._inbound_streams) > MAX_STREAMS or max(kept, len(sctp._sack_misordered)) > MAX_FRAGMENTS:
+            broken()
+
+    _override(sctp, "_handle_data", handle_data)
+    _override(sctp, "_inbound_streams_max", MAX_STREAMS)
 
 
 # -- the connection's own tasks ---------------------------------------------------------------------------------

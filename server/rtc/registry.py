@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from server.rtc import private
+from server.rtc.data_channel import ChannelSink, DataChannel
 from server.rtc.microphone import SoundSink
 from server.rtc.offer import Offer
 from server.rtc.peer import Peer
@@ -63,11 +64,13 @@ class PeerRegistry:
         *,
         near: bool = False,
         microphone: Callable[[], SoundSink] | None = None,
+        talk: Callable[[DataChannel], ChannelSink] | None = None,
         presence: Callable[[Entry], AbstractContextManager[None]] | None = None,
     ) -> tuple[Entry, str]:
         """Answer an offer: the new entry and the SDP answer.
 
         microphone: gives the place for the viewer's sound, where the offer (checked with `listen`) has one.
+        talk: gives who talks in the viewer's data channel, where the offer (checked with `data`) has one.
         presence: entered now and left when the connection has gone (keeps the session awake). Raises BadOffer,
         TooManyPeersError, private.NoPortError.
         """
@@ -79,6 +82,7 @@ class PeerRegistry:
             self.settings,
             near=near,
             microphone=microphone,
+            talk=talk,
             ended=lambda: self._ended(entry_id),
             clock=self._clock,
         )

