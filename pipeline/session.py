@@ -104,6 +104,11 @@ class LiveSession:
             WORKERS.release()
             raise
 
+    @property
+    def running(self) -> bool:
+        """Whether its clock ticks: false before `start`, after `close`, and once it has failed."""
+        return self._running is not None and not self._running.driver.done()
+
     async def close(self) -> None:
         """End it: viewers, voices, renderings, encoder and tasks are gone when this returns. Any number of times."""
         if self._closing is None:
@@ -191,7 +196,7 @@ class LiveSession:
         return self._playout.status
 
     def _queue(self, utterance_id: str, text: str, opener: Opener, *, recorded: bool) -> str:
-        if self._running is None:
+        if self._running is None or not self.running:
             raise SessionClosed("This session is not running.")
         self._playout.add(utterance_id, text)
         self._running.feed.add(utterance_id, opener, recorded=recorded)
@@ -202,7 +207,7 @@ class LiveSession:
 
     def join(self) -> Viewer:
         """A place for one more receiver. Raises SessionClosed."""
-        if self._running is None or self._running.driver.done():
+        if not self.running:
             raise SessionClosed("This session is not running.")
         return self._fanout.join()
 

@@ -210,9 +210,13 @@ class Sessions:
         return session
 
     async def wake(self, session: Session) -> LiveSession:
-        """The live part, started again if the session slept. 503 at_capacity; 404 if it ended meanwhile."""
+        """The live part, started again if the session slept or its live part has failed. 503 at_capacity; 404 if it
+        ended meanwhile.
+        """
         async with session.lock:
             self.get(session.id)
+            if session.live is not None and not session.live.running:
+                await self._drop(session)
             self._or_503(self._admission.wake(session.id, self._clock(), self._capacity()))
             if session.live is None:
                 try:
@@ -302,6 +306,13 @@ class Sessions:
                     log.info("session_asleep", session=session.id, reason=due.reason)
         except Exception:
             log.exception("session_watch_failed", session=session.id, action=due.action)
+
+    async def _drop(self, session: Session) -> None:
+        """Free a live part that failed, so that another takes its place; whatever is wrong with it stays behind."""
+        try:
+            await self._sleep(session, "failed")
+        except Exception:
+            log.exception("session_close_failed", session=session.id)
 
     async def _sleep(self, session: Session, reason: str) -> None:
         live, session.live = session.live, None

@@ -314,6 +314,29 @@ async def test_the_queue_of_utterances_is_bounded(show: OpenShow) -> None:
         stage.live.say("room again")
 
 
+async def test_a_session_whose_pictures_cannot_be_made_says_that_it_runs_no_more(
+    show: OpenShow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("the disk has failed")
+
+    async with show() as stage:
+        assert stage.live.running
+        viewer = stage.live.join()
+        await asyncio.wait_for(viewer.video(), 15)
+        name = stage.live.say("word " * 100)
+        monkeypatch.setattr("pipeline.compositor.Compositor.draw", broken)
+        with pytest.raises(ViewerClosed):
+            await asyncio.wait_for(_drain(viewer), 15)
+        assert not stage.live.running
+        with pytest.raises(SessionClosed):
+            stage.live.say("more")
+        with pytest.raises(SessionClosed):
+            stage.live.join()
+        await stage.live.close()
+        assert stage.of(SpeechEnded, name)[0].reason == "interrupted"
+
+
 async def test_closing_frees_everything_and_tells_everybody(show: OpenShow) -> None:
     threads, tasks = set(threading.enumerate()), asyncio.all_tasks()
     async with show() as stage:

@@ -85,6 +85,7 @@ class FakeLive:
         self.pictures = 0
         self.keys_requested = 0
         self.joins = 0
+        self.running = False
         self._key = True
         self._size = (width, height)
         self._encoder = self._open(codec, gop)
@@ -131,9 +132,11 @@ class FakeLive:
 
     async def __aenter__(self) -> FakeLive:
         self._task = asyncio.create_task(self._run())
+        self.running = True
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self.running = False
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         for viewer in tuple(self.viewers):

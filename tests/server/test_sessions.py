@@ -117,6 +117,29 @@ async def test_say_and_interrupt(serve: Serve) -> None:
     assert (stats["live"]["utterances"], stats["live"]["generation"], stats["live"]["draw_ms"]) == (2, 1, None)
 
 
+@pytest.mark.parametrize("closes", [True, False])
+async def test_a_session_whose_live_part_has_failed_is_started_again(serve: Serve, closes: bool) -> None:
+    server = await serve(sessions={"max_sessions": 1})
+    made = await server.session()
+    url = f"/v1/sessions/{made['session_id']}"
+    async with server.client.ws_connect(made["engine_url"]):  # somebody is there all the time: it never sleeps
+        server.lives[0].running = False
+        if not closes:
+            server.lives[0].close = broken  # type: ignore[method-assign]
+        answer = await server.client.post(f"{url}/say", json={"text": "Hello again."})
+        assert answer.status == 202, await answer.text()
+        assert server.lives[0].closed == closes
+        assert server.lives[1].said == [("Hello again.", None)]
+        assert (len(server.lives), server.sessions.awake) == (2, 1)
+        await until(lambda: server.store.leases("ada") == 1)
+        assert (await server.client.post(f"{url}/say", json={"text": "And on."})).status == 202
+        assert len(server.lives) == 2
+
+
+async def broken() -> None:
+    raise RuntimeError("it cannot even be closed")
+
+
 async def test_what_cannot_be_said(serve: Serve) -> None:
     server = await serve(sessions={"max_text_chars": 100})
     url = f"/v1/sessions/{(await server.session())['session_id']}/say"
@@ -217,7 +240,7 @@ async def test_when_all_have_left_the_session_sleeps_and_wakes(serve: Serve) -> 
         pass
     await until(lambda: server.sessions.awake == 0)
     assert server.lives[0].closed
-    assert server.store.leases("ada") == 0
+    await until(lambda: server.store.leases("ada") == 0)
     url = f"/v1/sessions/{session.id}"
     assert (await (await server.client.get(url)).json())["status"] == "asleep"
     assert (await server.client.post(f"{url}/say", json={"text": "Back."})).status == 202
