@@ -67,6 +67,9 @@ class Link:
     def open(self, channel: DataChannel) -> Link:
         """The channel is there; gives this, as Peer wants to have who talks."""
         self._channel = channel
+        conversation = self._session.conversation
+        if conversation is not None:
+            self._translator = Translator(self._session.student_id, conversation.status)
         self._session.listeners.add(self._tell)
         log.info("rtvi_open", session=self._session.id)
         return self
@@ -108,7 +111,8 @@ class Link:
                     text = f"This server speaks RTVI {VERSION}; some of its messages may not be understood."
                     self._send(error_response(incoming.id, text, "version"))
                 self._ready = True
-                self._send(bot_ready(incoming.id, self._version))
+                for each in (bot_ready(incoming.id, self._version), *self._translator.now()):
+                    self._send(each)
             case SendText(data=data):
                 if not data.options.audio_response:
                     raise MessageError(

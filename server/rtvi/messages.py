@@ -134,7 +134,8 @@ def parse(text: str) -> Incoming | Nothing:
         raise MessageError(f"A message has the label {LABEL}.")
     given = value.get("id")
     request_id = given if isinstance(given, str) and len(given) <= 100 else None
-    if value.get("type") in _IGNORED:
+    kind = value.get("type")
+    if isinstance(kind, str) and kind in _IGNORED:
         return Nothing()
     try:
         return _INCOMING.validate_python(value)

@@ -23,15 +23,23 @@ MOST_UTTERANCES = 16
 """Whose text is kept until they have been heard; a session's queue is shorter."""
 
 
-class Translator:
-    """For one client. user_id: the student's, as transcriptions name it."""
+_STUDENT = frozenset({"listening", "interrupted"})
+"""The states in which the student speaks."""
 
-    def __init__(self, user_id: str) -> None:
+_UNKNOWN = ""
+"""The utterance that was being said when the client came."""
+
+
+class Translator:
+    """For one client. user_id: the student's, as transcriptions name it. status: the conversation's, when it came."""
+
+    def __init__(self, user_id: str, status: str = "idle") -> None:
         self._user_id = user_id
-        self._user_speaks = False
+        self._user_speaks = status in _STUDENT
         self._writing: str | None = None  # the utterance whose text the model writes now
-        self._speaking: str | None = None  # the utterance that is said now, held or not
-        self._heard = False
+        # What is said now, held or not.
+        self._speaking: str | None = _UNKNOWN if status in ("speaking", "interrupted") else None
+        self._heard = status == "speaking"
         self._texts: dict[str, Segments] = {}
         self._ids = itertools.count(1)
 
@@ -57,11 +65,16 @@ class Translator:
                 return [error(event.message, event.code)]
         return []
 
+    def now(self) -> list[Message]:
+        """Who speaks at this moment, for a client that has just said that it listens."""
+        out = [message("user-started-speaking")] if self._user_speaks else []
+        return [*out, message("bot-started-speaking")] if self._heard else out
+
     # -- the student --------------------------------------------------------------------------------------------
 
     def _status(self, status: str) -> list[Message]:
         out = []
-        speaks = status in ("listening", "interrupted")
+        speaks = status in _STUDENT
         if speaks != self._user_speaks:
             self._user_speaks = speaks
             out.append(message("user-started-speaking" if speaks else "user-stopped-speaking"))
@@ -106,7 +119,7 @@ class Translator:
     def _ended(self, event: SpeechEnded) -> list[Message]:
         out = self._told(event.utterance_id, lambda text: text.ended(finished=event.reason == "finished"))
         self._texts.pop(event.utterance_id, None)
-        if event.utterance_id == self._speaking:
+        if self._speaking in (event.utterance_id, _UNKNOWN):
             self._speaking = None
             out.append(message("bot-tts-stopped"))
             out += self._hear(False)

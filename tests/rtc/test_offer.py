@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from server.rtc.offer import MAX_CANDIDATES, BadOffer, complete_answer, read_fragment, read_offer
+from server.rtc.offer import MAX_CANDIDATES, MAX_MESSAGE, BadOffer, complete_answer, read_fragment, read_offer
 
 HEAD = ["v=0", "o=- 1 2 IN IP4 127.0.0.1", "s=-", "t=0 0"]
 TRANSPORT = [
@@ -38,6 +38,8 @@ DATA = [
     *TRANSPORT,
     "a=sctp-port:5000",
 ]
+
+DATA_2 = [line.replace("a=mid:d", "a=mid:e") for line in DATA]
 
 
 def sdp(*sections: list[str], bundle: str | None = None) -> str:
@@ -165,3 +167,50 @@ def test_a_fragment_gives_its_candidates() -> None:
     assert read_fragment("") == ("", [])
     with pytest.raises(BadOffer):
         read_fragment("candidates, please")
+
+
+def test_data_channels_are_taken_where_they_are_asked_for() -> None:
+    whole = sdp(section("audio", "0"), DATA, section("video", "1"), DATA_2)
+    plain = read_offer(whole)
+    assert not any(section.data for section in plain.sections)
+    assert "m=application" not in plain.text
+    offer = read_offer(whole, data=True)
+    assert [section.data for section in offer.sections] == [False, True, False, False]
+    assert "a=group:BUNDLE 0 1 d\r\n" in offer.text  # what is played keeps the transport
+    made = sdp(section("audio", "0"), [*DATA, "a=max-message-size:262144"], section("video", "1"))
+    answer = complete_answer(offer, made)
+    assert re.findall(r"m=(\w+) (\d+)", answer) == [
+        ("audio", "9"),
+        ("application", "9"),
+        ("video", "9"),
+        ("application", "0"),
+    ]
+    assert f"a=max-message-size:{MAX_MESSAGE}\r\n" in answer
+    assert "262144" not in answer
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [line for line in DATA if not line.startswith("a=sctp-port")],
+        [line.replace(":5000", ":0") for line in DATA],
+        [line.replace(":5000", ":65536") for line in DATA],
+        [line.replace("UDP/DTLS/SCTP", "TCP/DTLS/SCTP") for line in DATA],
+        [line.replace("webrtc-datachannel", "other") for line in DATA],
+        [line.replace("m=application 9", "m=application 0") for line in DATA],
+    ],
+    ids=["no_port", "port_0", "port_65536", "tcp", "other", "off"],
+)
+def test_data_channels_of_another_kind_are_refused_in_the_answer(data: list[str]) -> None:
+    offer = read_offer(sdp(section("audio", "0"), data), data=True)
+    assert offer.played == ["audio"]
+    assert "m=application" not in offer.text
+
+
+def test_data_channels_alone_are_no_reason_to_connect() -> None:
+    with pytest.raises(BadOffer) as caught:
+        read_offer(sdp(DATA), data=True)
+    assert caught.value.code == "no_media"
+    with pytest.raises(BadOffer) as caught:
+        read_offer(sdp(section("audio", "0"), [*DATA, "a=max-message-size:many"]), data=True)
+    assert caught.value.code == "bad_sdp"

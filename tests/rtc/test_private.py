@@ -94,3 +94,21 @@ async def test_a_connection_has_every_attribute_that_is_touched() -> None:
 def test_a_name_that_has_gone_is_an_error_and_not_a_silent_attribute() -> None:
     with pytest.raises(private.PrivateNameChangedError, match="_gone"):
         private._override(object(), "_gone", 1)
+
+
+async def test_data_channels_have_every_name_that_is_touched() -> None:
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    try:
+        pc.createDataChannel("chat")
+        sctp = pc.sctp
+        assert parameters(sctp._handle_data) == ["data"]
+        assert sctp._inbound_streams == {}
+        assert sctp._inbound_streams_max > private.MAX_STREAMS
+        assert sctp._sack_misordered == set()
+        assert aiortc.rtcsctptransport.InboundStream().reassembly == []
+        private.bound_data(sctp, lambda: None)
+        assert sctp._inbound_streams_max == private.MAX_STREAMS
+    finally:
+        await pc.close()
+    assert "self._data_receiver._handle_data(data)" in source(aiortc.rtcdtlstransport.RTCDtlsTransport._recv_next)
+    assert "_inbound_streams_max" in source(aiortc.rtcsctptransport.RTCSctpTransport._init)

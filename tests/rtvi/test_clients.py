@@ -78,7 +78,9 @@ async def test_connect_ask_read_hear_see_and_leave(site: Site, open_client: Open
     assert site.app[SESSIONS].viewers(session) == 1
     await sees(page, 25)
     assert min(await page.evaluate("() => rtvi.size()")) > 100
-    assert await page.evaluate("() => rtvi.client.transport.pc?.getTransceivers().length ?? 4") >= 2
+    offered = await page.evaluate("() => rtvi.client._transport.pc.localDescription.sdp.match(/^m=[a-z]+/gm)")
+    assert offered == ["m=audio", "m=video", "m=video", "m=application"]  # as with the default media manager
+    assert await page.evaluate("() => rtvi.client.transport.maxMessageSize") == 64 * 1024
 
     await page.evaluate("() => rtvi.client.sendText('Why is the sky blue?')")
     await tells(page, "BotStartedSpeaking")
