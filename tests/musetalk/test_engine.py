@@ -151,8 +151,9 @@ def test_presence_fades_to_exactly_the_frame(face: MuseTalkFace, subject: Avatar
 
 
 def test_a_slot_is_kept_while_its_patch_is_held_and_free_after(engine: MuseTalkEngine, face: MuseTalkFace) -> None:
-    memory = engine.renderer._memory
-    assert memory is not None
+    orders = engine.renderer._orders
+    assert orders is not None
+    memory = orders.memory
     gc.collect()
     free = len(memory.free)
     mouths = spoken(face, speech())
@@ -209,6 +210,20 @@ def test_a_dead_worker_is_told_bridged_by_warp_and_started_again(engine: MuseTal
     again = spoken(face, speech())[3]
     assert patch_of(face.submit(0, again, 1.0, time.monotonic() + SOON)) is not PATCH
     assert renderer.restarts == 1
+
+
+def test_a_dead_worker_is_told_though_nothing_was_under_way(engine: MuseTalkEngine, face: MuseTalkFace) -> None:
+    mouths = spoken(face, speech())
+    patch_of(face.submit(0, mouths[0], 1.0, time.monotonic() + SOON))
+    wait_for(lambda: not engine.renderer._orders, 10)
+    pid = engine.renderer.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: engine.renderer.ready is None, 10)
+    with pytest.raises(EngineFallback, match="ended"):
+        face.submit(0, mouths[1], 1.0, time.monotonic() + SOON).result(1)
+    assert face.submit(0, mouths[2], 1.0, time.monotonic() + SOON).result(1) is PATCH
+    wait_for(lambda: face.opened)
 
 
 def test_a_worker_that_hangs_is_ended(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-import queue
 import signal
 import subprocess
 import threading
 import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Literal
 
@@ -39,8 +37,9 @@ from pipeline.lipsync.musetalk.messages import (
     ToWorker,
     WorkerSettings,
 )
+from pipeline.lipsync.musetalk.orders import Orders, Patch, failed
+from pipeline.lipsync.musetalk.outbox import Outbox
 from pipeline.lipsync.musetalk.spawn import start_worker
-from pipeline.media import MouthPatch
 
 log = structlog.get_logger(__name__)
 
@@ -50,20 +49,8 @@ STOP_SECONDS = 3.0
 BACK_OFF = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds before the worker is started again, after one failure, two, …; a minute of work makes it start over."""
 _LASTED = 60.0
-_MESSAGES = 4096  # that may wait to be sent
 
-Patch = Future[MouthPatch | None]
 Status = Literal["starting", "ready", "down", "broken", "closed"]
-
-
-@dataclass(slots=True)
-class _Order:
-    future: Patch
-    avatar: int
-    utterance: int
-    slot: int
-    deadline: float
-    instead: Callable[[], Patch]
 
 
 class Utterance:
@@ -73,6 +60,7 @@ class Utterance:
         self.key, self.generation = key, generation
         self._renderer = renderer
         self._whole = True
+        self._told = False
         weakref.finalize(self, renderer.forget, key, generation).atexit = False
 
     def feed(self, sound: F32, last: bool) -> None:
@@ -86,26 +74,31 @@ class Utterance:
         renderer = self._renderer
         return self._whole and renderer.generation == self.generation and renderer.ready is not None
 
+    def tell(self, why: str) -> EngineFallback | None:
+        """What its session is told of the failure, the first time; then None."""
+        if self._told:
+            return None
+        self._told = True
+        why = why if self._whole else "it did not keep up"
+        return EngineFallback(f"MuseTalk failed ({why}); the warp engine goes on.")
+
 
 class Renderer:
     """One device. Thread-safe; only `close` and `wait…` wait. Owns a process and two threads, from `start` on."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # let_go takes it from a finalizer, which may run while it is held
         self._numbers = itertools.count(1)
-        self._orders: dict[int, _Order] = {}
         self._avatars: dict[int, OpenAvatar] = {}
         self._canvas: dict[int, tuple[int, int]] = {}
         self._unusable: set[int] = set()
-        self._outbox: queue.Queue[tuple[int, ToWorker] | None] = queue.Queue(_MESSAGES)
-        self._memory: Memory | None = None
-        self._connection: Connection | None = None
+        self._outbox = Outbox()
+        self._orders: Orders | None = None  # of the worker that runs
         self._process: subprocess.Popen[bytes] | None = None
         self._closing = threading.Event()
         self._changed = threading.Condition()
         self._owner = threading.Thread(target=self._own, name="musetalk", daemon=True)
-        self._sender = threading.Thread(target=self._send, name="musetalk-out", daemon=True)
         self.generation = 0
         """Raised with each start of the worker."""
         self.ready: Ready | None = None
@@ -120,7 +113,7 @@ class Renderer:
     def start(self) -> None:
         """Begin to start the worker; does not wait for it."""
         self._owner.start()
-        self._sender.start()
+        self._outbox.start()
 
     def wait(self, seconds: float) -> bool:
         """Wait until the worker is ready, or was and is not; whether it is ready."""
@@ -131,9 +124,7 @@ class Renderer:
     def close(self) -> None:
         """Stop the worker; whatever was asked for fails. The process is gone when this returns."""
         self._closing.set()
-        try:
-            self._outbox.put_nowait((self.generation, Stop()))
-        except queue.Full:
+        if not self._outbox.put(self.generation, Stop()):
             self._kill()
         if self._owner.is_alive():
             self._owner.join(STOP_SECONDS)
@@ -141,9 +132,7 @@ class Renderer:
                 self._kill()
                 self._owner.join(STOP_SECONDS)
         self._set("closed")
-        self._outbox.put(None)
-        if self._sender.is_alive():
-            self._sender.join(STOP_SECONDS)
+        self._outbox.close()
 
     @property
     def pid(self) -> int | None:
@@ -204,43 +193,30 @@ class Renderer:
         instead: Callable[[], Patch],
     ) -> Patch:
         """A mouth; see Face.submit. instead: another engine's, asked for where this one cannot."""
-        memory = self._memory
-        if not utterance.alive or memory is None or avatar not in self._canvas:
+        orders = self._orders
+        if not utterance.alive:
+            error = utterance.tell(self.problem or "its worker has ended")
+            return instead() if error is None else failed(error)
+        if orders is None or avatar not in self._canvas:
             return instead()
-        try:
-            slot = memory.free.popleft()
-        except IndexError:  # more is under way than anybody can see in time
-            return instead()
-        future: Patch = Future()
         job = next(self._numbers)
-        with self._lock:
-            if self._memory is not memory:  # the worker ended just now
-                return instead()
-            self._orders[job] = _Order(future, avatar, utterance.key, slot, deadline, instead)
-        draw = Draw(job, avatar, frame, utterance.key, index, presence, deadline, slot)
-        if not self.post(draw, utterance.generation):
-            with self._lock:
-                lost = self._orders.pop(job, None)
-            if lost is not None:
-                memory.free.appendleft(slot)
-                return instead()
-        future.add_done_callback(
+        order = orders.place(job, avatar, deadline, utterance.tell, instead)
+        if order is None:
+            return instead()
+        draw = Draw(job, avatar, frame, utterance.key, index, presence, deadline, order.slot)
+        if not self.post(draw, utterance.generation) and orders.withdraw(job):
+            return instead()
+        order.future.add_done_callback(
             lambda done: self.post(Cancel(job), utterance.generation) if done.cancelled() else None
         )
-        return future
+        return order.future
 
     def forget(self, utterance: int, generation: int) -> None:
         self.post(Forget(utterance), generation)
 
     def post(self, message: ToWorker, generation: int) -> bool:
         """Hand a message to the worker of a generation; False: it is not running, or does not keep up."""
-        if generation != self.generation:
-            return False
-        try:
-            self._outbox.put_nowait((generation, message))
-        except queue.Full:
-            return False
-        return True
+        return generation == self.generation and self._outbox.put(generation, message)
 
     # -- the owner's thread -------------------------------------------------------------------------------------
 
@@ -249,51 +225,46 @@ class Renderer:
         failures = 0
         while not self._closing.is_set():
             began = time.monotonic()
-            why, lasting = "", False
             try:
                 why, lasting = self._one_life()
             except Exception as error:
-                why = f"{type(error).__name__}: {error}"
+                why, lasting = f"{type(error).__name__}: {error}", False
                 log.exception("musetalk_owner_failed")
-            finally:
-                self._bury()
+            orders = self._lose(why)
+            self._kill()
+            self._process = None
             if self._closing.is_set():
-                break
-            self.problem = why
-            failures = 1 if time.monotonic() - began > _LASTED else failures + 1
-            pause = BACK_OFF[min(failures, len(BACK_OFF)) - 1]
-            log.error("musetalk_worker_ended", why=why, again_in=None if lasting else pause)
-            self._set("broken" if lasting else "down")
-            self._fail_orders(why)
+                why, lasting = "the engine was closed", True
+            else:
+                failures = 1 if time.monotonic() - began > _LASTED else failures + 1
+                pause = BACK_OFF[min(failures, len(BACK_OFF)) - 1]
+                log.error("musetalk_worker_ended", why=why, again_in=None if lasting else pause)
+                self._set("broken" if lasting else "down")
+            if orders is not None:
+                orders.fail(why)
             if lasting:
                 return
             self._closing.wait(pause)
             self.restarts += 1
-        self._fail_orders("the engine was closed")
 
     def _one_life(self) -> tuple[str, bool]:
         """One worker from its start to its end: why it ended, and whether it would again."""
         settings = self._settings
         memory = Memory(settings.slots, settings.slot_bytes)
         self._process, connection = start_worker(settings, memory)
-        self._drop_outbox()
         with self._lock:
-            self._memory, self._connection = memory, connection
+            self._orders = orders = Orders(memory)
             self.generation += 1
             again = list(self._avatars.values())
+        self._outbox.connect(connection, self.generation)
         for order in again:
             self.post(order, self.generation)
         ready_by = time.monotonic() + READY_SECONDS
         while True:
             if connection.poll(0.5):
-                try:
-                    messages: list[FromWorker] = connection.recv()
-                except (EOFError, OSError):
-                    try:
-                        code: int | None = self._process.wait(STOP_SECONDS)
-                    except subprocess.TimeoutExpired:
-                        code = None
-                    return f"the worker process ended with status {code}", False
+                messages = _received(connection)
+                if messages is None:
+                    return self._ended(self._process), False
                 for message in messages:
                     if isinstance(message, Failed):
                         return message.message, message.lasting
@@ -303,13 +274,22 @@ class Renderer:
                 return "it was closed while it started", False
             if self.ready is None and now > ready_by:
                 return f"the worker was not ready after {READY_SECONDS:.0f} s", False
-            if self._hangs(now):
+            if self.ready is not None and orders.overdue(now) > HANG_SECONDS:
                 return f"the worker gave no answer for {HANG_SECONDS:.0f} s", False
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> str:
+        """Its connection is closed; its process may still be busy giving the device back."""
+        self.problem, self.ready = "the worker process ended", None  # mouths are warp's from here on
+        try:
+            return f"the worker process ended with status {process.wait(STOP_SECONDS)}"
+        except subprocess.TimeoutExpired:
+            return "the worker process closed its connection"
 
     def _take(self, message: FromWorker) -> None:
         match message:
             case Answer():
-                self._answer(message)
+                if self._orders is not None:
+                    self._orders.answer(message, self._canvas.get)
             case Opened():
                 if message.problem is not None:
                     log.error("musetalk_avatar_unusable", avatar=message.avatar, why=message.problem)
@@ -328,118 +308,38 @@ class Renderer:
             case Failed():
                 pass  # handled where it ends the worker's life
 
-    def _answer(self, answer: Answer) -> None:
+    def _lose(self, why: str) -> Orders | None:
+        """Nothing is drawn from here on; gives what was asked for."""
         with self._lock:
-            order = self._orders.pop(answer.job, None)
-        memory = self._memory
-        if order is None or memory is None:
-            return
-        canvas = self._canvas.get(order.avatar)
-        if answer.outcome != "drawn" or canvas is None:
-            memory.free.appendleft(order.slot)
-            if answer.outcome == "nothing":
-                _settle(order.future, None)
-            else:  # late: whoever ordered it counts it so
-                order.future.cancel()
-            return
-        _settle(order.future, memory.patch(order.slot, canvas, answer.place))
-
-    def _hangs(self, now: float) -> bool:
-        if self.ready is None:
-            return False
-        with self._lock:
-            oldest = min((order.deadline for order in self._orders.values()), default=now)
-        return now > oldest + HANG_SECONDS
-
-    def _bury(self) -> None:
-        """The worker is gone: its process is reaped, whatever state it was in."""
-        with self._lock:
-            connection, self._connection, self._memory = self._connection, None, None
+            orders, self._orders = self._orders, None
             self.ready = None
+            self.problem = "" if self._closing.is_set() else why
             self._canvas.clear()
-        self._kill()
-        if connection is not None:
-            connection.close()
-        self._process = None
+        self._outbox.disconnect()
+        return orders
 
     def _kill(self) -> None:
         process = self._process
         if process is None:
             return
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(STOP_SECONDS)
-
-    def _fail_orders(self, why: str) -> None:
-        """What was under way: the first mouth of each utterance fails, which tells its session; others fall back."""
-        with self._lock:
-            orders = sorted(
-                (order for order in self._orders.values() if not order.future.cancelled()),
-                key=lambda order: order.deadline,
-            )
-            self._orders.clear()
-        told: set[int] = set()
-        for order in orders:
-            if order.utterance in told:
-                _forward(order.instead, order.future)
-                continue
-            told.add(order.utterance)
-            _settle(order.future, EngineFallback(f"MuseTalk failed ({why}); the warp engine goes on."))
+        with contextlib.suppress(ProcessLookupError):
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:  # its device holds it: nothing more can be done, and others must go on
+            log.error("musetalk_worker_lingers", pid=process.pid)
 
     def _set(self, status: Status) -> None:
         with self._changed:
             self.status = status
             self._changed.notify_all()
 
-    # -- the sender's thread ------------------------------------------------------------------------------------
 
-    def _send(self) -> None:
-        while (first := self._outbox.get()) is not None:
-            waiting = [first]
-            while not self._outbox.empty() and len(waiting) < 256:
-                more = self._outbox.get()
-                if more is None:
-                    return
-                waiting.append(more)
-            with self._lock:
-                connection, generation = self._connection, self.generation
-            messages = [message for of, message in waiting if of == generation]
-            if connection is None or not messages:
-                continue
-            try:
-                connection.send(messages)
-            except (OSError, ValueError) as error:  # it died; the owner sees it as well
-                log.debug("musetalk_send_failed", why=str(error))
-
-    def _drop_outbox(self) -> None:
-        """What was meant for the worker before."""
-        while True:
-            try:
-                self._outbox.get_nowait()
-            except queue.Empty:
-                return
-
-
-def _settle(future: Patch, outcome: MouthPatch | Exception | None) -> None:
-    """Give a future its outcome, unless it was cancelled."""
+def _received(connection: Connection) -> list[FromWorker] | None:
+    """What the worker says; None: it has ended."""
     try:
-        if isinstance(outcome, Exception):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
-    except InvalidStateError:
-        pass  # cancelled: nobody wants it
-
-
-def _forward(instead: Callable[[], Patch], future: Patch) -> None:
-    """Let another engine's patch be the outcome."""
-    if future.cancelled():
-        return
-    try:
-        other = instead()
-    except Exception as error:  # noqa: BLE001 - it was closed, or failed as well: the session is told
-        _settle(future, error)
-        return
-    other.add_done_callback(
-        lambda done: _settle(future, None if done.cancelled() else done.exception() or done.result())  # type: ignore[arg-type]
-    )
+        messages: list[FromWorker] = connection.recv()
+    except (EOFError, OSError):
+        return None
+    return messages
