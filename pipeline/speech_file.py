@@ -50,16 +50,22 @@ def limits_for(max_seconds: float) -> Limits:
 
 
 async def decode_speech(
-    path: Path, *, max_seconds: float = 600.0, limits: Limits | None = None
+    path: Path,
+    *,
+    max_seconds: float = 600.0,
+    limits: Limits | None = None,
+    folder: Path | None = None,
+    on_decoded: Callable[[int], None] | None = None,
 ) -> AsyncGenerator[SpeechChunk, None]:
     """The sound of a file as mono int16 at 48 kHz, in chunks of 0.4 s, its loudness as it is; no words, no phonemes.
 
     The first chunk comes while the rest is still decoded. At most _CHILDREN files are decoded at a time; others wait.
     Raises SpeechFileError (audio_unreadable, audio_empty, audio_too_long, disk_full): at the first chunk if the file's
     head tells, else as soon as it is found out. A file that breaks off is spoken as far as it goes. `aclose()` ends the
-    child; the file is left where it is.
+    child; the file is left where it is. folder: where what is decoded lies (default: the system's for such files).
+    on_decoded: told the bytes it takes, once all of it is there.
     """
-    handle, name = tempfile.mkstemp(prefix="lectern-speech-", suffix=".pcm")
+    handle, name = tempfile.mkstemp(prefix="lectern-speech-", suffix=".pcm", dir=folder)
     state = _State(Path(name))
     job = json.dumps({"source": str(path), "output": name, "max_seconds": max_seconds})
     child = asyncio.create_task(
@@ -70,7 +76,13 @@ async def decode_speech(
         ),
         name="decode speech",
     )
-    child.add_done_callback(lambda _: state.changed.set())
+
+    def ended(child: asyncio.Task[Completed]) -> None:
+        state.changed.set()
+        if on_decoded is not None and not child.cancelled() and child.exception() is None:
+            on_decoded(state.samples * _BYTES)
+
+    child.add_done_callback(ended)
     taken = 0
     try:
         while state.error is None:

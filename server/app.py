@@ -29,6 +29,7 @@ from server.keys import (
     METRICS,
     MODEL,
     PEERS,
+    RECORDINGS,
     RTC,
     SESSIONS,
     SETTINGS,
@@ -42,6 +43,7 @@ from server.logs import request_log
 from server.metrics import Metrics
 from server.parts import avatar_store, build_settings, choose_engine, language_model, rtc_settings
 from server.problems import problem_middleware
+from server.recordings import Recordings
 from server.rtc.registry import PeerRegistry
 from server.rtvi import api as rtvi
 from server.security import add_headers, browser_guard, is_loopback
@@ -101,6 +103,7 @@ def build_app(
     app[ENGINE], app[VOICES], app[MODEL], app[SESSIONS] = engine, book, model, sessions
     app[LISTENING], app[METRICS] = ears, metrics
     app[BUILDER] = AvatarBuilder(store, build_settings(settings), engine.prepare)
+    app[RECORDINGS] = Recordings(store.uploads, limits.audio_disk_mb << 20)
     app[PEERS] = PeerRegistry(rtc)
     app[STOPPING] = asyncio.Event()
 

@@ -13,6 +13,7 @@ from pipeline.lipsync.engine import LipSyncEngine
 from pipeline.voices.book import VoiceBook
 from server.listening import Listening
 from server.metrics import Metrics
+from server.recordings import Recordings
 from server.rtc.registry import PeerRegistry
 from server.rtc.settings import RtcSettings
 from server.sessions import Sessions
@@ -26,6 +27,7 @@ VOICES: web.AppKey[VoiceBook] = web.AppKey("voices", VoiceBook)
 MODEL: web.AppKey[LanguageModel] = web.AppKey("model", LanguageModel)
 LISTENING: web.AppKey[Listening] = web.AppKey("listening", Listening)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
+RECORDINGS: web.AppKey[Recordings] = web.AppKey("recordings", Recordings)
 RTC: web.AppKey[RtcSettings] = web.AppKey("rtc", RtcSettings)
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics", Metrics)
 PEERS: web.AppKey[PeerRegistry] = web.AppKey("peers", PeerRegistry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -171,6 +172,14 @@ class SessionSettings(_Group):
     max_text_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
     max_audio_mb: Annotated[int, Field(ge=1, le=1000)] = 25
     max_audio_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
+    audio_disk_mb: Annotated[int, Field(ge=1)] = 1000
+
+    @model_validator(mode="after")
+    def _room(self) -> SessionSettings:
+        needed = self.max_audio_mb + math.ceil((self.max_audio_seconds + 2) * 0.096)
+        if self.audio_disk_mb < needed:
+            raise ValueError(f"audio_disk_mb must be at least {needed}, or the largest recording never finds room")
+        return self
 
 
 class WebRtcSettings(_Group):

@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
 import dataclasses
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from pipeline.session import SessionClosed
-from server.bodies import BodySource, PartSource, next_part, read_form, stream_to_file, text_field
-from server.keys import LISTENING, MODEL, SESSIONS, SETTINGS, VOICES
+from server.bodies import BodySource, PartSource, disk_full, next_part, read_form, stream_to_file, text_field
+from server.keys import LISTENING, MODEL, RECORDINGS, SESSIONS, SETTINGS, VOICES
 from server.problems import ProblemError
+from server.recordings import Place, Recording
 from server.sessions import Session
 
 if TYPE_CHECKING:
-    from pipeline.media import SpeechChunk
     from pipeline.session import LiveSession
 
 HEARD_SECONDS = 60.0  # longest clip of the student's
@@ -84,21 +82,24 @@ def list_voices(app: web.Application) -> dict[str, Any]:
 
 async def play_request(request: web.Request, session: Session) -> str:
     """Speak the recording in a request: the raw body, or a form with a file and perhaps a `text` for the captions."""
-    limit = request.app[SETTINGS].sessions.max_audio_mb << 20
-    with _folder() as folder:
+    settings = request.app[SETTINGS].sessions
+    limit = settings.max_audio_mb << 20
+    announced = request.content_length
+    most = limit if announced is None else min(announced, limit)
+    with request.app[RECORDINGS].take(session.id, most, settings.max_audio_seconds) as place:
         text = ""
         if request.content_type == "multipart/form-data":
-            text = await _read_form(request, folder / "clip", limit)
+            text = await _read_form(request, place.clip, limit)
         else:
-            await stream_to_file(BodySource(request), folder / "clip", limit, request.content_length)
-        return await _play(request.app, session, folder, text)
+            await stream_to_file(BodySource(request), place.clip, limit, announced)
+        return await _play(request.app, session, place, text)
 
 
 async def play_base64(app: web.Application, session: Session, data: str, text: str) -> str:
     """Speak a recording that came in a message. 413 too_large, 400 bad_request when it is not base64."""
-    with _folder() as folder:
-        await _write_base64(data, folder / "clip")
-        return await _play(app, session, folder, text)
+    with app[RECORDINGS].take(session.id, _decoded_size(data), app[SETTINGS].sessions.max_audio_seconds) as place:
+        await _write_base64(data, place.clip)
+        return await _play(app, session, place, text)
 
 
 async def hear_base64(app: web.Application, session: Session, data: str) -> str:
@@ -112,14 +113,14 @@ async def hear_base64(app: web.Application, session: Session, data: str) -> str:
     availability = app[LISTENING].availability
     if not availability.available:
         raise ProblemError(503, "listening_unavailable", availability.reason or "The tutor cannot hear now.")
-    folder = Path(tempfile.mkdtemp(prefix="lectern-clip-"))
+    place = app[RECORDINGS].take(session.id, _decoded_size(data), HEARD_SECONDS)
     try:
-        await _write_base64(data, folder / "clip")
-        _check_length(folder / "clip")
-        chunks = decode_speech(folder / "clip", max_seconds=HEARD_SECONDS)
+        await _write_base64(data, place.clip)
+        _check_length(place.clip)
+        chunks = decode_speech(place.clip, max_seconds=HEARD_SECONDS, folder=place.folder, on_decoded=place.decoded)
         sound = await asyncio.to_thread(to_ear, [chunk.pcm async for chunk in chunks])
     finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        place.free()
     await app[SESSIONS].wake(session)
     if session.hearing is None:
         raise SessionClosed("This session is not running.")
@@ -129,14 +130,25 @@ async def hear_base64(app: web.Application, session: Session, data: str) -> str:
         raise ProblemError(429, "queue_full", "Some recordings are waited for already.") from error
 
 
-async def _write_base64(data: str, target: Path) -> None:
-    if len(data) * 3 // 4 > SOCKET_AUDIO_MB << 20:
+def _decoded_size(data: str) -> int:
+    """Bytes of what is written in base64. 413 too_large."""
+    size = len(data) * 3 // 4
+    if size > SOCKET_AUDIO_MB << 20:
         raise ProblemError(413, "too_large", f"The clip is larger than {SOCKET_AUDIO_MB} MB; send it over HTTP.")
+    return size
+
+
+async def _write_base64(data: str, target: Path) -> None:
     try:
         clip = await asyncio.to_thread(base64.b64decode, data, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ProblemError(400, "bad_request", "The clip's data is not base64.") from error
-    await asyncio.to_thread(target.write_bytes, clip)
+    try:
+        await asyncio.to_thread(target.write_bytes, clip)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise disk_full() from error
+        raise
 
 
 def _check_length(clip: Path) -> None:
@@ -164,60 +176,20 @@ async def _read_form(request: web.Request, target: Path, limit: int) -> str:
     return text
 
 
-async def _play(app: web.Application, session: Session, folder: Path, text: str) -> str:
+async def _play(app: web.Application, session: Session, place: Place, text: str) -> str:
     from pipeline.speech_file import decode_speech
 
-    _check_length(folder / "clip")
+    _check_length(place.clip)
     live = await app[SESSIONS].wake(session)
-    recording = Recording(folder, decode_speech(folder / "clip", max_seconds=app[SETTINGS].sessions.max_audio_seconds))
+    seconds = app[SETTINGS].sessions.max_audio_seconds
+    recording = Recording(
+        place, decode_speech(place.clip, max_seconds=seconds, folder=place.folder, on_decoded=place.decoded)
+    )
     try:
         await recording.begin()
         return _queued(lambda: live.play(recording, text=text))
     except BaseException:
         await recording.aclose()
-        raise
-
-
-class Recording:
-    """The chunks of a recording that is decoded while it is spoken; `aclose` removes its file. An async iterator."""
-
-    def __init__(self, folder: Path, chunks: AsyncIterator[SpeechChunk]) -> None:
-        self._folder = folder
-        self._chunks = chunks
-        self._first: SpeechChunk | None = None
-
-    async def begin(self) -> None:
-        """Wait for the first chunk: by then it is known whether the file can be read. Raises SpeechFileError."""
-        self._first = await anext(self._chunks)
-
-    def __aiter__(self) -> Recording:
-        return self
-
-    async def __anext__(self) -> SpeechChunk:
-        first, self._first = self._first, None
-        if first is not None:
-            return first
-        try:
-            return await anext(self._chunks)
-        except BaseException:
-            await self.aclose()
-            raise
-
-    async def aclose(self) -> None:
-        close = getattr(self._chunks, "aclose", None)
-        if close is not None:
-            await close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    """A new folder for a clip. It stays when all went well: then the recording removes it."""
-    folder = Path(tempfile.mkdtemp(prefix="lectern-clip-"))
-    try:
-        yield folder
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
