@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,8 +39,33 @@ def test_weights_that_are_no_weights_are_refused(tmp_path: Path) -> None:
 
     shutil.copytree(GOLDEN / "models", tmp_path / "models", copy_function=shutil.copyfile)
     (tmp_path / "models/musetalkV15/unet.pth").write_bytes(b"not a pickle at all")
-    with pytest.raises(InstallationError, match=r"unet\.pth: cannot be read"):
+    with pytest.raises(InstallationError, match=r"unet\.pth: cannot be read") as error:
         networks.unet(find(tmp_path))
+    assert FETCH_COMMAND in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("musetalkV15/musetalk.json", "musetalkV15: no network"),
+        ("sd-vae/config.json", "sd-vae: no network"),
+        ("whisper/config.json", "whisper: no network"),
+        ("whisper/preprocessor_config.json", "whisper/preprocessor_config.json: cannot be used"),
+    ],
+)
+def test_a_configuration_of_other_kinds_of_values_is_named(tmp_path: Path, name: str, named: str) -> None:
+    pytest.importorskip("torch", reason="MuseTalk needs torch: pip install -r requirements-gpu.txt")
+    from pipeline.lipsync.musetalk import networks, prompts
+
+    shutil.copytree(GOLDEN / "models", tmp_path / "models", copy_function=shutil.copyfile)
+    path = tmp_path / "models" / name
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({key: "x" if isinstance(value, int) else value for key, value in values.items()}))
+    load: Any = {"musetalkV15": networks.unet, "sd-vae": networks.vae, "whisper": prompts.Listener}[path.parent.name]
+    with pytest.raises(InstallationError) as error:
+        load(find(tmp_path))
+    assert named in str(error.value)
+    assert FETCH_COMMAND in str(error.value)
 
 
 def test_both_versions_are_found() -> None:

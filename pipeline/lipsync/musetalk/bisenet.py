@@ -18,8 +18,9 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.lipsync.musetalk.blending import LABELS, crop_box
-from pipeline.lipsync.musetalk.installation import InstallationError
+from pipeline.lipsync.musetalk.installation import wrong
 from pipeline.lipsync.musetalk.prepared import Box, Parsing
+from pipeline.lipsync.musetalk.weights import WeightsRefused, read
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -179,17 +180,17 @@ class BiSeNetParser:
 def load(weights: Path) -> BiSeNet:
     """The network, filled; float32, on the CPU. Raises InstallationError."""
     try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its unpickler met
-        raise InstallationError(f"{weights}: cannot be read as PyTorch weights ({error})") from error
+        state = read(weights)
+    except WeightsRefused as error:
+        raise wrong(weights, f"cannot be read as PyTorch weights ({error})") from error
     net = BiSeNet()
     try:
         missing, unexpected = net.load_state_dict(state, strict=False)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise InstallationError(f"{weights}: does not fit BiSeNet: {str(error)[:500]}") from error
-    wrong = [name for name in (*missing, *unexpected) if not name.endswith(_NOT_STORED)]
-    if wrong:
-        raise InstallationError(f"{weights}: does not fit BiSeNet: {', '.join(wrong)[:500]}")
+        raise wrong(weights, f"does not fit BiSeNet: {str(error)[:500]}") from error
+    others = [name for name in (*missing, *unexpected) if not name.endswith(_NOT_STORED)]
+    if others:
+        raise wrong(weights, f"does not fit BiSeNet: {', '.join(others)[:500]}")
     return net.eval().requires_grad_(False)
 
 

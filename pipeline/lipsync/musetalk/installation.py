@@ -24,6 +24,11 @@ class InstallationError(Exception):
     """Files are missing or wrong; str() names each one and the command that fetches it."""
 
 
+def wrong(path: Path, what: str) -> InstallationError:
+    """The error of one file."""
+    return InstallationError(f"{path}: {what}\nGet it anew with: {FETCH_COMMAND}")
+
+
 @dataclass(frozen=True, slots=True)
 class Installation:
     """Paths of the files that rendering needs, all present; JSON files are parsed.

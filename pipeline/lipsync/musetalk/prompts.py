@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transformers import WhisperFeatureExtractor
 
 from pipeline.lipsync.musetalk import networks
-from pipeline.lipsync.musetalk.installation import Installation
+from pipeline.lipsync.musetalk.installation import Installation, wrong
 
 F32 = NDArray[np.float32]
 
@@ -30,7 +30,7 @@ class Listener:
 
     def __init__(self, installation: Installation, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         self._device, self._dtype = torch.device(device), dtype
-        extractor = WhisperFeatureExtractor(**installation.whisper_features)
+        extractor = _extractor(installation)
         self._fft, self._hop = extractor.n_fft, extractor.hop_length
         self._filters = torch.from_numpy(extractor.mel_filters.T).to(self._device, torch.float32)  # (80, 201)
         self._window = torch.hann_window(self._fft, device=self._device)
@@ -81,6 +81,14 @@ class Listener:
     def prompts(self, sound: F32, fps: int = 25) -> F32:
         """(frames, 50, 384) of a sound that is known whole, floor(samples / 16000 * fps) frames."""
         return windows(self.features(sound), math.floor(len(sound) / RATE * fps), fps)
+
+
+def _extractor(installation: Installation) -> WhisperFeatureExtractor:
+    try:
+        return WhisperFeatureExtractor(**installation.whisper_features)
+    except Exception as error:  # it does not check what it is given
+        path = installation.whisper_weights.with_name("preprocessor_config.json")
+        raise wrong(path, f"cannot be used ({type(error).__name__}: {error})") from error
 
 
 class _Recorded:

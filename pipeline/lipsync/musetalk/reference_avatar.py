@@ -226,9 +226,11 @@ def _latents(path: Path, faces: list[bool]) -> F32:
     """(n, 8, 32, 32); the reference keeps none for frames without a face, so its list may be shorter."""
     import torch
 
+    from pipeline.lipsync.musetalk import weights
+
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its unpickler met
+        value = weights.read(path)
+    except weights.WeightsRefused as error:
         raise ImportRefused(f"{path}: cannot be read as tensors ({error})") from error
     parts = list(value) if isinstance(value, list | tuple | torch.Tensor) else []
     count = sum(faces)
