@@ -11,7 +11,9 @@ if ! usable; then
   export DEBIAN_FRONTEND=noninteractive
   if command -v apt-get >/dev/null && "${root[@]}" true 2>/dev/null; then
     for try in 1 2 3; do
-      "${root[@]}" apt-get update -qq && "${root[@]}" apt-get install -y -qq --no-install-recommends nodejs npm >/dev/null && break
+      "${root[@]}" apt-get update -qq &&
+        "${root[@]}" apt-get install -y -qq --no-install-recommends nodejs >/dev/null &&
+        { usable || "${root[@]}" apt-get install -y -qq --no-install-recommends npm >/dev/null; } && break
       echo "Installing Node failed (try $try of 3)." >&2
       sleep 5
     done

@@ -13,7 +13,7 @@ from tests.conversation.model_server import Switches
 from tests.pages.waiting import until
 from tests.rtvi.conftest import Open, Say, Site, missing
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
 REPLY = "Good morning. The sky is blue because the air scatters blue light more than red light. That is all."
 LONG = "First we look at the sky. " + " ".join(f"Then we count to number {n} and talk about it." for n in range(2, 40))
@@ -191,7 +191,6 @@ async def test_a_wrong_token_is_told_and_not_tried_again(site: Site, open_client
     assert site.app[SESSIONS].viewers(session) == 0
 
 
-@pytest.mark.timeout(120)
 async def test_talking(site: Site, open_client: Open, microphone: Say) -> None:
     if not site.hears:
         missing("speech recognition is not installed (requirements-dev.txt)")
