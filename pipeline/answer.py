@@ -15,11 +15,14 @@ log = structlog.get_logger(__name__)
 MOST_CHARACTERS = 20_000
 """Of an answer; a model that writes more is cut off there."""
 
+TELL_SECONDS = 0.02
+"""Between two calls of `wrote`, at least: an answer that comes all at once is told in few events."""
+
 
 class Answer:
     """Reads a model's stream in a task of its own, so that a slow voice never holds up the model's connection.
 
-    wrote: called with each piece. ended: called once, with the reason: finished, failed or interrupted.
+    wrote: called with each piece, or some joined. ended: called once, with the reason: finished, failed or interrupted.
     apologise: gives what is said in place of the rest when the model fails.
     """
 
@@ -37,6 +40,9 @@ class Answer:
         self._apologise = apologise
         self._pieces: list[str] = []
         self._more = asyncio.Event()
+        self._untold = ""
+        self._told_at = float("-inf")
+        self._telling: asyncio.TimerHandle | None = None
         self._done = False
         self._task: asyncio.Task[None] | None = None
         self.incomplete = False  # not all of it could be said
@@ -73,7 +79,7 @@ class Answer:
         try:
             async with aclosing(self._stream) as stream:
                 async for piece in stream:
-                    self._write(piece)
+                    self._write(piece[: MOST_CHARACTERS - written])
                     written += len(piece)
                     if written >= MOST_CHARACTERS:
                         log.warning("answer_too_long", characters=written)
@@ -92,10 +98,27 @@ class Answer:
         if not self._done:
             self._pieces.append(piece)
             self._more.set()
-            self._wrote(piece)
+            self._untold += piece
+            if self._telling is None:
+                loop = asyncio.get_running_loop()
+                due = self._told_at + TELL_SECONDS
+                if due <= loop.time():
+                    self._tell()
+                else:
+                    self._telling = loop.call_at(due, self._tell)
+
+    def _tell(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        if self._untold:
+            self._told_at = asyncio.get_running_loop().time()
+            text, self._untold = self._untold, ""
+            self._wrote(text)
 
     def _end(self, reason: str) -> None:
         if not self._done:
             self._done = True
             self._more.set()
+            self._tell()
             self._ended(reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class Repeater:
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
     """base_url: up to and with "/v1". first_token_seconds, stall_seconds: how long to wait for the first piece of text
-    and between any two pieces of the stream.
+    and between any two.
     """
 
     base_url: str
@@ -115,22 +116,24 @@ class OpenAIModel:
         limit = clock() + settings.first_token_seconds
         response: Any = None
         said = ended = False
-        thoughts = Thoughts()
+        thoughts, pairs = Thoughts(), Pairs()
         try:
             async with asyncio.timeout_at(limit):
                 response = await self._request(messages, name or settings.name, kb_id)
             chunks = aiter(response)
             while True:
-                async with asyncio.timeout_at(clock() + settings.stall_seconds if said else limit):
+                async with asyncio.timeout_at(limit):
                     chunk = await anext(chunks, None)
+                    await asyncio.sleep(0)  # chunks that came together are read without any other wait
                 if chunk is None:
                     break
                 for choice in chunk.choices[:1]:
                     ended = ended or choice.finish_reason is not None
-                    if choice.delta is not None and (piece := thoughts.feed(choice.delta.content or "")):
+                    if choice.delta is not None and (piece := thoughts.feed(pairs.feed(choice.delta.content or ""))):
                         said = True
                         yield piece
-            if piece := thoughts.finish():
+                        limit = clock() + settings.stall_seconds
+            if piece := thoughts.feed(pairs.finish()) + thoughts.finish():
                 said = True
                 yield piece
             if not ended:
@@ -171,6 +174,23 @@ class OpenAIModel:
             # It takes these from the environment by itself; here only what the settings say counts.
             self._client.organization = self._client.project = None
         return self._client
+
+
+class Pairs:
+    """Joins characters that a server escaped as two halves ("\\ud83d\\ude00") and cut between them, as those do that
+    count in UTF-16. A half without its other becomes U+FFFD: no message and no request could hold it.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-16-le")("replace")
+
+    def feed(self, piece: str) -> str:
+        """The next piece; what of it is whole."""
+        return self._decoder.decode(piece.encode("utf-16-le", "surrogatepass"))
+
+    def finish(self) -> str:
+        """No more comes."""
+        return self._decoder.decode(b"", final=True)
 
 
 def _as_model_error(error: Exception, said: bool, settings: ModelSettings) -> ModelError:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import structlog
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 
 log = structlog.get_logger(__name__)
 
@@ -18,7 +18,9 @@ CLOSE_SECONDS = 1.0
 
 
 class Outbox:
-    """Takes messages without waiting. When it is full, or a send takes too long, the socket is closed: SLOW_CLIENT."""
+    """Takes messages without waiting. When it is full, or a send takes too long, the socket is closed: SLOW_CLIENT;
+    when a message cannot be written, INTERNAL_ERROR.
+    """
 
     def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
         self._socket = socket
@@ -45,7 +47,8 @@ class Outbox:
         closed = asyncio.create_task(self._closed.wait(), name="outbox-closed")
         try:
             await asyncio.wait((sending, overflow, closed), return_when=asyncio.FIRST_COMPLETED)
-            slow = overflow.done() or (sending.done() and isinstance(sending.exception(), TimeoutError))
+            failure = sending.exception() if sending.done() else None
+            slow = overflow.done() or isinstance(failure, TimeoutError)
         finally:
             for task in (sending, overflow, closed):
                 task.cancel()
@@ -53,6 +56,9 @@ class Outbox:
         if slow:
             log.warning("websocket_slow_client")
             await shut(self._socket, self._transport, SLOW_CLIENT, "this client reads too slowly")
+        elif failure is not None:
+            log.error("websocket_send_failed", reason=repr(failure))
+            await shut(self._socket, self._transport, WSCloseCode.INTERNAL_ERROR, "a message cannot be sent")
 
     async def _send_all(self) -> None:
         while True:

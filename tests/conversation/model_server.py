@@ -32,7 +32,8 @@ class Switches:
     """reply: what it says. first_token: seconds before the first piece. speed: pieces a second; 0: all at once.
 
     fail_after: pieces after which it fails; failure: "cut" (the connection breaks), "end" (the stream ends without a
-    finish_reason), "stall" (nothing more comes), "error" (an error object in the stream). status: of a refusal.
+    finish_reason), "stall" (nothing more comes), "empty" (nothing but empty pieces comes), "error" (an error object in
+    the stream). status: of a refusal. escaped: its JSON is ASCII; a reply may then hold half characters.
     """
 
     reply: str = REPLY
@@ -41,6 +42,7 @@ class Switches:
     fail_after: int | None = None
     failure: str = "cut"
     status: int = 200
+    escaped: bool = False
 
 
 @dataclass
@@ -112,8 +114,12 @@ class ModelServer:
                         break
                     case "stall":
                         await asyncio.sleep(3600)
+                    case "empty":
+                        while True:
+                            await _send(response, model, {"content": ""})
+                            await asyncio.sleep(0.05)
             if piece is not None:
-                await _send(response, model, {"content": piece})
+                await _send(response, model, {"content": piece}, escaped=switches.escaped)
         else:
             await _send(response, model, {}, "stop")
             await response.write(b"data: [DONE]\n\n")
@@ -125,7 +131,9 @@ def pieces(text: str) -> list[str]:
     return re.findall(r"\s*\S{1,7}", text)
 
 
-async def _send(response: web.StreamResponse, model: str, delta: dict[str, Any], finish: str | None = None) -> None:
+async def _send(
+    response: web.StreamResponse, model: str, delta: dict[str, Any], finish: str | None = None, *, escaped: bool = False
+) -> None:
     chunk = {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",
@@ -133,7 +141,7 @@ async def _send(response: web.StreamResponse, model: str, delta: dict[str, Any],
         "model": model,
         "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
     }
-    await response.write(f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n".encode())
+    await response.write(f"data: {json.dumps(chunk, ensure_ascii=escaped)}\n\n".encode())
 
 
 @asynccontextmanager

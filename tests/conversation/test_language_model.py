@@ -132,6 +132,40 @@ async def test_a_model_that_says_nothing_or_nothing_more_in_time() -> None:
         await until(lambda: server.hung_up == 1)
 
 
+async def test_pieces_without_text_are_no_progress() -> None:
+    async with model_server(fail_after=2, failure="empty") as server:
+        async with asyncio.timeout(10):
+            code, got = await refused(server, stall_seconds=1.0)
+        assert (code, len(got)) == ("model_stalled", 2)
+        await until(lambda: server.hung_up == 1)
+
+
+async def test_halves_of_characters_are_joined_and_lone_ones_replaced() -> None:
+    async with model_server(reply="Bravo!\ud83d\ude00 A \ud800. \ud83d", escaped=True) as server:
+        assert pieces(server.switches.reply)[0].endswith("\ud83d"), "cut in the middle of a character"
+        model = model_at(server.url)
+        assert "".join(await read(model)) == "Bravo!😀 A \ufffd. \ufffd"
+        await model.close()
+
+
+async def test_a_flood_of_pieces_holds_up_nobody_else() -> None:
+    async with model_server(reply="word " * 2000) as server:
+        model = model_at(server.url)
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        counting = asyncio.create_task(count())
+        got = await read(model)
+        counting.cancel()
+        await model.close()
+        assert turns >= len(got) == 2000
+
+
 async def test_a_server_that_is_not_there() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

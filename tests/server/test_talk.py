@@ -13,7 +13,7 @@ from server import doctor
 from server.app import build_app
 from server.doctor import Finding
 from server.settings import Settings, SettingsError, load
-from tests.conversation.model_server import Switches, model_server, pieces
+from tests.conversation.model_server import Switches, model_server
 from tests.rtc.clients import until
 from tests.server.conftest import Running, Serve, problem
 from tests.server.fakes import FakeEngine, quiet_book
@@ -99,7 +99,7 @@ async def test_a_model_answers_for_the_tutor_it_is_asked_for(serve: Serve) -> No
         status = await heard(socket, "processing_status")
         assert status["request_id"] == "r1"
         got = ""
-        for _ in pieces(model.switches.reply):
+        while len(got) < len(model.switches.reply):  # in as many pieces as it likes
             got += (await heard(socket, "text_stream"))["text"]
         complete = await heard(socket, "text_complete")
         assert got == complete["text"] == "It is a doing word."
@@ -169,6 +169,31 @@ async def test_a_model_that_fails_leaves_the_session_alive(serve: Serve) -> None
         model.switches = Switches(reply="Because.")
         await socket.send_json({"type": "text", "text": "Why?"})
         assert (await heard(socket, "text_complete"))["text"] == "Because."
+        await socket.close()
+
+
+async def test_an_answer_that_comes_all_at_once_costs_nobody_the_connection(serve: Serve) -> None:
+    reply = "It is a doing word. " * 150
+    async with model_server(reply=reply) as model:
+        server = await serve(model={"base_url": model.url, "name": "small"})
+        session = await server.session()
+        socket = await server.client.ws_connect(session["engine_url"])
+        await socket.send_json({"type": "text", "text": "What is a verb?"})
+        assert (await heard(socket, "text_complete"))["text"] == reply.rstrip()
+        assert server.sessions.get(session["session_id"]).events.last < 100, "readers that come back miss nothing"
+        await socket.send_json({"type": "init"})
+        await heard(socket, "processing_status")
+        await socket.close()
+
+
+async def test_half_characters_leave_the_session_alive(serve: Serve) -> None:
+    async with model_server(reply="Bravo!\ud83d\ude00 A \ud800.", escaped=True) as model:
+        server = await serve(model={"base_url": model.url, "name": "small"})
+        socket = await server.client.ws_connect((await server.session())["engine_url"])
+        for _ in range(2):
+            await socket.send_json({"type": "text", "text": "Was I right?"})
+            assert (await heard(socket, "text_complete"))["text"] == "Bravo!😀 A \ufffd."
+            server.lives[0].finish()
         await socket.close()
 
 

@@ -230,6 +230,19 @@ async def test_a_client_that_does_not_read_is_dropped(serve: Serve, monkeypatch:
     writer.transport.abort()
 
 
+async def test_a_message_that_cannot_be_written_closes_the_connection(serve: Serve) -> None:
+    server = await serve()
+    made = await server.session()
+    socket = await server.client.ws_connect(made["engine_url"])
+    session = server.sessions.get(made["session_id"])
+    await until(lambda: bool(session.listeners))
+    session.emit(Caption("u", 0, "\ud800", 0.0, 0.1))
+    message = await socket.receive(timeout=5)
+    assert (message.type, socket.close_code) == (WSMsgType.CLOSE, 1011), (
+        "the client comes back, it does not wait for ever"
+    )
+
+
 async def test_a_stopping_server_lets_go_of_its_sockets_at_once(serve: Serve) -> None:
     server = await serve()
     socket = await open_socket(server)
