@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -181,6 +182,27 @@ def test_a_cancelled_or_late_mouth_is_not_drawn(engine: MuseTalkEngine, face: Mu
         patch_of(future)
     assert patch_of(face.submit(0, mouths[6], 1.0, time.monotonic() + SOON)) is not None
     wait_for(lambda: not engine.renderer._orders, 10)
+
+
+def test_avatars_are_prepared_one_at_a_time(
+    engine: MuseTalkEngine, subject: Avatar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way: list[int] = [0]
+    most: list[int] = []
+
+    def prepare(*_: object) -> None:
+        under_way[0] += 1
+        most.append(under_way[0])
+        time.sleep(0.3)
+        under_way[0] -= 1
+
+    monkeypatch.setattr("pipeline.lipsync.musetalk.engine.prepare_apart", prepare)
+    preparing = [threading.Thread(target=engine.prepare, args=(subject, lambda _: None)) for _ in range(3)]
+    for thread in preparing:
+        thread.start()
+    for thread in preparing:
+        thread.join(30)
+    assert most == [1, 1, 1]
 
 
 def test_silence_has_no_mouths(face: MuseTalkFace) -> None:

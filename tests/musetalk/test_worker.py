@@ -145,13 +145,16 @@ def test_an_avatar_too_large_for_the_device_leaves_the_others(
     }
 
 
-def test_the_last_figures_are_told_though_nothing_more_comes(running: Running, subject: Avatar) -> None:
+def test_the_last_figures_are_told_though_nothing_more_comes(
+    running: Running, subject: Avatar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "TELL", 4.0)
     running.say(order(1, subject), Sound(7, np.zeros(6400, np.float32), True))
     running.pipe.until(Opened)
     for job in range(3):
         running.say(draw(job, 1, job))
         assert running.pipe.until(Answer, job + 1).outcome == "drawn"
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 20
     running.pipe.until(Figures)
     while _last(running.pipe).drawn < 3:
         assert time.monotonic() < ends, f"the last that was told: {_last(running.pipe)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import weakref
 from concurrent.futures import Future
@@ -80,6 +81,7 @@ class MuseTalkEngine:
         self._worker = worker
         self._warp = warp
         self._settings = (settings or MuseTalkSettings()).model_copy(update={"version": worker.version})
+        self._preparing = threading.Lock()  # one at a time: each loads a network onto the device that draws
         self.renderer = Renderer(worker)
         self.renderer.start()
 
@@ -139,5 +141,10 @@ class MuseTalkEngine:
         return own.model_copy(update={"version": self._worker.version})
 
     def _prepare_own(self, avatar: Avatar, progress: Progress) -> None:
-        worker = self._worker
-        prepare_apart(avatar, worker.base, self._settings_of(avatar), worker.device, worker.threads, progress)
+        worker, settings = self._worker, self._settings_of(avatar)
+        while not self._preparing.acquire(timeout=1.0):
+            progress(0.0)  # it may end the waiting
+        try:
+            prepare_apart(avatar, worker.base, settings, worker.device, worker.threads, progress)
+        finally:
+            self._preparing.release()
