@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import wave
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,13 +16,12 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, BrowserContext, Page
 
-from pipeline.voices.hibari_model import HibariModel
 from server.keys import SESSIONS
 from server.sample import PICTURE
 from server.sessions import Session
 from tests.conversation.model_server import ModelServer, model_server
 from tests.pages.conftest import LIMIT, chromium
-from tests.pages.test_real import record, serving
+from tests.pages.test_real import serving
 
 BUNDLE = Path(__file__).resolve().parents[2] / "build" / "rtvi" / "page.js"
 
@@ -33,11 +31,14 @@ HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>RTVI</titl
 
 @dataclass
 class Site:
-    """app, url: the server's. page_url: of the other site's page. model: answers. hears: a recogniser is there."""
+    """app, url: the server's. page_url: of the other site's page. voice: the file with what the student says there.
+    model: answers. hears: a recogniser is there.
+    """
 
     app: web.Application
     url: str
     page_url: str
+    voice: Path
     model: ModelServer
     hears: bool
 
@@ -66,8 +67,8 @@ def whisper() -> Path | None:
 
 
 @asynccontextmanager
-async def other_site() -> AsyncIterator[str]:
-    """Serves the page at another origin than the server's."""
+async def other_site(voice: Path) -> AsyncIterator[str]:
+    """Serves the page, and what the student says in it, at another origin than the server's."""
     app = web.Application()
 
     async def page(request: web.Request) -> web.Response:
@@ -76,7 +77,10 @@ async def other_site() -> AsyncIterator[str]:
     async def script(request: web.Request) -> web.FileResponse:
         return web.FileResponse(BUNDLE)
 
-    app.add_routes([web.get("/", page), web.get("/page.js", script)])
+    async def speech(request: web.Request) -> web.FileResponse:
+        return web.FileResponse(voice)
+
+    app.add_routes([web.get("/", page), web.get("/page.js", script), web.get("/voice.wav", speech)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -91,7 +95,8 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     if not BUNDLE.is_file():
         missing("the RTVI clients are not bundled; `make test` does it (tests/rtvi/bundle.sh)")
     recogniser = whisper()
-    async with model_server(first_token=0.05, speed=40) as model, other_site() as page_url:
+    voice = tmp_path_factory.mktemp("voice") / "student.wav"
+    async with model_server(first_token=0.05, speed=40) as model, other_site(voice) as page_url:
         settings: dict[str, Any] = {
             "model": {"base_url": model.url, "name": "stand-in"},
             "server": {"allowed_origins": (page_url,)},
@@ -106,39 +111,12 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
                 client.post(f"{url}/v1/avatars/upload?wait=1", data=form) as made,
             ):
                 assert made.status == 201, await made.text()
-            yield Site(app, url, page_url, model, recogniser is not None)
-
-
-@pytest.fixture(scope="module")
-def wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the fake microphone plays, from its beginning each time it is opened."""
-    return tmp_path_factory.mktemp("voice") / "student.wav"
-
-
-Say = Callable[[str], None]
-
-
-@pytest.fixture(scope="module")
-def microphone(wav: Path) -> Say:
-    """Puts a sentence before the microphone for the next time that it is opened; "" is a silent room."""
-    voice = HibariModel("heart")
-
-    def say(sentence: str) -> None:
-        if sentence:
-            record(wav, voice, sentence)
-            return
-        with wave.open(str(wav), "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(48_000)
-            file.writeframes(bytes(2 * 48_000 * 60))
-
-    return say
+            yield Site(app, url, page_url, voice, model, recogniser is not None)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(wav: Path) -> AsyncIterator[Browser]:
-    async with chromium(f"--use-file-for-fake-audio-capture={wav}") as started:
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as started:
         yield started
 
 
@@ -146,11 +124,10 @@ Open = Callable[[], Awaitable[Page]]
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def open_client(browser: Browser, site: Site, microphone: Say) -> AsyncIterator[Open]:
+async def open_client(browser: Browser, site: Site) -> AsyncIterator[Open]:
     """Opens the other site's page; at the end of the test it may not have thrown."""
     contexts: list[BrowserContext] = []
     wrong: list[str] = []
-    microphone("")
 
     async def open_one() -> Page:
         context = await browser.new_context()

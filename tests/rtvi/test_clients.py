@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from playwright.async_api import Page
 
+from pipeline.voices.hibari_model import HibariModel
 from server.keys import PEERS, SESSIONS
 from tests.conversation.model_server import Switches
+from tests.pages.test_real import record
 from tests.pages.waiting import until
-from tests.rtvi.conftest import Open, Say, Site, missing
+from tests.rtvi.conftest import Open, Site, missing
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
@@ -191,14 +193,16 @@ async def test_a_wrong_token_is_told_and_not_tried_again(site: Site, open_client
     assert site.app[SESSIONS].viewers(session) == 0
 
 
-async def test_talking(site: Site, open_client: Open, microphone: Say) -> None:
+async def test_talking(site: Site, open_client: Open) -> None:
     if not site.hears:
         missing("speech recognition is not installed (requirements-dev.txt)")
     session, endpoint = await site.session()
     site.model.switches = Switches(reply="They need water, air and light.", first_token=0.05, speed=40)
-    microphone("What do plants need to grow?")
+    record(site.voice, HibariModel("heart"), "What do plants need to grow?")
     page = await open_client()
     await connect(page, endpoint)
+    await sees(page, 5)
+    await page.evaluate("() => rtvi.speak()")
     await tells(page, "UserStartedSpeaking", 20.0)
     await tells(page, "BotStartedSpeaking", 30.0)
     transcripts = await told(page, "UserTranscript")

@@ -7,9 +7,23 @@ const audio = document.querySelector("audio");
 const events = [];
 
 // The default media manager loads a part of itself from its maker's server; this one, of the same package, does not.
-// With screen sharing it makes the same three transceivers as the default one.
+// With screen sharing it makes the same three transceivers as the default one. The microphone is a room in which the
+// student speaks when the test wants it.
+const room = new AudioContext();
+const microphone = room.createMediaStreamDestination();
 class Devices extends WavMediaManager {
   _supportsScreenShare = true;
+
+  tracks() {
+    return { local: { audio: microphone.stream.getAudioTracks()[0] } };
+  }
+}
+
+async function speak() {
+  const answer = await fetch("voice.wav");
+  const voice = new AudioBufferSourceNode(room, { buffer: await room.decodeAudioData(await answer.arrayBuffer()) });
+  voice.connect(microphone);
+  voice.start();
 }
 
 const client = new PipecatClient({
@@ -41,9 +55,8 @@ let meter = null;
 function loudness() {
   if (!audio.srcObject) return 0;
   if (meter === null) {
-    const context = new AudioContext();
-    const analyser = new AnalyserNode(context, { fftSize: 2048 });
-    context.createMediaStreamSource(audio.srcObject).connect(analyser);
+    const analyser = new AnalyserNode(room, { fftSize: 2048 });
+    room.createMediaStreamSource(audio.srcObject).connect(analyser);
     meter = { analyser, samples: new Float32Array(2048) };
   }
   meter.analyser.getFloatTimeDomainData(meter.samples);
@@ -54,6 +67,7 @@ window.rtvi = {
   client,
   events,
   loudness,
+  speak,
   decoded: async () => {
     const reports = [...(await client._transport.pc.getStats()).values()];
     return reports.find((each) => each.type === "inbound-rtp" && each.kind === "video")?.framesDecoded ?? 0;
