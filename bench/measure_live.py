@@ -69,7 +69,10 @@ def four_sessions(server: Server, browser: Browser, avatar_id: str, seconds: flo
         server.talk(session, 3)
     time.sleep(3)
     before = [browser.stats(f"four{i}")["video"] for i in range(4)]
+    began, made = time.monotonic(), [_pictures(server, session.id) for session in sessions]
     cores = server.cores(seconds)
+    made = [_pictures(server, session.id) - count for session, count in zip(sessions, made, strict=True)]
+    sent = min(made) / (time.monotonic() - began)
     after = [browser.stats(f"four{i}")["video"] for i in range(4)]
     rates = [
         (b["framesDecoded"] - a["framesDecoded"]) / ((b["timestamp"] - a["timestamp"]) / 1000)
@@ -81,8 +84,19 @@ def four_sessions(server: Server, browser: Browser, avatar_id: str, seconds: flo
     slowest = min(rates)
     return [
         Figure("whole server, 4 speaking sessions", "≤ 1.5 cores", f"{cores:.2f} cores", cores <= 1.5),
-        Figure("slowest of the 4", "25 fps (≥ 24.5)", f"{slowest:.2f} fps", slowest >= 24.5, "Chromium beside it"),
+        Figure(
+            "slowest of the 4",
+            "25 fps (≥ 24.5)",
+            f"{slowest:.2f} fps",
+            slowest >= 24.5,
+            f"decoded in Chromium on the same cores; sent by the server: {sent:.2f} fps",
+        ),
     ]
+
+
+def _pictures(server: Server, session_id: str) -> int:
+    """Pictures of a session that were encoded, thus sent."""
+    return int(server.call("GET", f"/v1/sessions/{session_id}/stats")["live"]["pictures"])
 
 
 def second_session_memory(server: Server, browser: Browser, avatar_id: str) -> Figure:

@@ -15,7 +15,7 @@ from pipeline.lipsync.warp import engine as engines
 from pipeline.lipsync.warp import rig as rigs
 from pipeline.lipsync.warp.calibrate import LIMIT, correction
 from pipeline.lipsync.warp.engine import WarpEngine
-from pipeline.media import CLOSED, MouthShape
+from pipeline.media import CLOSED, MouthPatch, MouthShape
 from tests.warp import faces
 
 LONG = 30.0
@@ -106,6 +106,48 @@ def test_idle_closes_a_talking_mouth_and_leaves_a_resting_one(engine: WarpEngine
     assert face.idle(26) == CLOSED
     smiling = engine.open(faces.avatar(tmp_path / "smiles", [0.1] * 5))
     assert smiling.idle(2) is None
+
+
+def test_a_closed_mouth_is_drawn_once_and_shown_in_every_round(
+    engine: WarpEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    face = engine.open(faces.avatar(tmp_path, [0.20] * 3))
+    drawn: list[int] = []
+    render = face.renderer.render
+
+    def counted(frame: int, mouth: MouthShape, presence: float) -> object:
+        drawn.append(frame)
+        return render(frame, mouth, presence)
+
+    monkeypatch.setattr(face.renderer, "render", counted)
+
+    def shown(frame: int, mouth: MouthShape = CLOSED, presence: float = 1.0) -> object:
+        return face.submit(frame, mouth, presence, time.monotonic() + LONG).result(LONG)
+
+    first = [shown(frame) for frame in range(3)]
+    assert [shown(frame) for frame in range(3)] == first
+    assert drawn == [0, 1, 2]
+    shown(0, MouthShape(0.5))
+    shown(0, CLOSED, 0.5)
+    shown(0, MouthShape(0.5))
+    assert drawn == [0, 1, 2, 0, 0, 0], "only what idle shows again is kept"
+
+
+def test_closed_mouths_are_kept_within_bounds(
+    engine: WarpEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = _bytes(engine.open(faces.avatar(tmp_path / "a", [0.20] * 3)).render(0, CLOSED, 1.0))
+    monkeypatch.setattr(engines, "CLOSED_BYTES", 2 * size + size // 2)
+    face = engine.open(faces.avatar(tmp_path / "b", [0.20] * 3))
+    for _ in range(2):
+        for frame in range(3):
+            assert face.submit(frame, CLOSED, 1.0, time.monotonic() + LONG).result(LONG) is not None
+    assert len(face._closed) == 2
+
+
+def _bytes(patch: MouthPatch | None) -> int:
+    assert patch is not None
+    return patch.luma.nbytes + patch.u.nbytes + patch.v.nbytes
 
 
 def test_what_is_late_is_not_rendered(engine: WarpEngine, tmp_path: Path) -> None:

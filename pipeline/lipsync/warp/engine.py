@@ -22,6 +22,10 @@ _QUEUE_PER_THREAD = 64
 """Renderings that may wait for one thread: 0.2 s of its work. Beyond, a frame keeps its own mouth at once."""
 
 
+CLOSED_BYTES = 32 << 20
+"""Of closed mouths that a face keeps: where the clip talks by itself, idle lays the same ones over it each round."""
+
+
 def default_analyser() -> SpeechAnalyser:
     """The analyser of this engine's speech half."""
     from pipeline.lipsync.warp.speech_analyser import WarpAnalyser  # loads the network's weights
@@ -41,6 +45,8 @@ class WarpFace:
     def __init__(self, avatar: Avatar, rig: rigs.Rig, engine: WarpEngine) -> None:
         self._avatar, self._rig, self._engine = avatar, rig, engine
         self.renderer = Renderer(avatar, rig)
+        self._closed: dict[int, MouthPatch | None] = {}
+        self._closed_room = CLOSED_BYTES
 
     def analyser(self) -> SpeechAnalyser:
         return self._engine.new_analyser()
@@ -59,12 +65,24 @@ class WarpFace:
         """Render on the engine's threads. None: nothing changes there, or it would come after its deadline."""
         if not 0 <= frame < self._avatar.count:
             raise IndexError(f"frame {frame} of an avatar of {self._avatar.count}")
-        return self._engine.run(lambda: self._in_time(frame, mouth, presence, deadline))
+        closed = mouth is CLOSED and presence == 1.0
+        if closed and frame in self._closed:
+            known: Future[MouthPatch | None] = Future()
+            known.set_result(self._closed[frame])
+            return known
+        return self._engine.run(lambda: self._in_time(frame, mouth, presence, deadline, keep=closed))
 
-    def _in_time(self, frame: int, mouth: MouthShape, presence: float, deadline: float) -> MouthPatch | None:
+    def _in_time(
+        self, frame: int, mouth: MouthShape, presence: float, deadline: float, *, keep: bool
+    ) -> MouthPatch | None:
         if time.monotonic() > deadline:
             return None
-        return self.renderer.render(frame, mouth, presence)
+        patch = self.renderer.render(frame, mouth, presence)
+        size = 0 if patch is None else patch.luma.nbytes + patch.u.nbytes + patch.v.nbytes
+        if keep and size <= self._closed_room:
+            self._closed_room -= size
+            self._closed[frame] = patch
+        return patch
 
 
 class WarpEngine:
