@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.hearing import Hearing
 from pipeline.recognise import Recogniser, WhisperRecogniser, WhisperSettings
@@ -19,25 +19,35 @@ if TYPE_CHECKING:
 THREADS = 2  # for the ears: 0.3 ms of work for each 20 ms of a microphone
 
 
+Obstacle = Literal["off", "not_installed", "no_model"]
+
+
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """As the API shows it. reason: a sentence for the student that says why not; None where it can."""
+    """As the API shows it. code, and reason, a sentence for the student, say why not; None where it can."""
 
     available: bool
+    code: Obstacle | None = None
     reason: str | None = None
 
 
-TURNED_OFF = "Speech recognition is turned off on this server."
-NOT_INSTALLED = "Speech recognition is not installed on this server."
-NO_MODEL = "This server has no model for speech recognition yet."
+REASONS: dict[Obstacle, str] = {
+    "off": "Speech recognition is turned off on this server.",
+    "not_installed": "Speech recognition is not installed on this server.",
+    "no_model": "This server has no model for speech recognition yet.",
+}
 
 
 class Listening:
-    """Gives each live session its hearing; with no recogniser it gives none, and `availability` says why."""
+    """Gives each live session its hearing; where there is an obstacle in place of a recogniser, it gives none."""
 
-    def __init__(self, recogniser: Recogniser | None, reason: str | None = None) -> None:
-        self.availability = Availability(recogniser is not None, reason if recogniser is None else None)
-        self.recogniser = recogniser
+    def __init__(self, recogniser: Recogniser | Obstacle) -> None:
+        if isinstance(recogniser, str):
+            self.availability = Availability(False, recogniser, REASONS[recogniser])
+            self.recogniser: Recogniser | None = None
+        else:
+            self.availability = Availability(True)
+            self.recogniser = recogniser
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ear")
 
     async def start(self) -> None:
@@ -59,22 +69,20 @@ class Listening:
 
 def listening(settings: ListeningSettings) -> Listening:
     """What the settings ask for, as far as it is installed."""
-    settings_or_reason = recogniser_settings(settings)
-    if isinstance(settings_or_reason, str):
-        return Listening(None, settings_or_reason)
-    return Listening(WhisperRecogniser(settings_or_reason))
+    found = recogniser_settings(settings)
+    return Listening(WhisperRecogniser(found) if isinstance(found, WhisperSettings) else found)
 
 
-def recogniser_settings(settings: ListeningSettings) -> WhisperSettings | str:
+def recogniser_settings(settings: ListeningSettings) -> WhisperSettings | Obstacle:
     """How the recogniser is to work, or why there is none."""
     from importlib.util import find_spec
 
     if not settings.enabled:
-        return TURNED_OFF
+        return "off"
     if find_spec("faster_whisper") is None:
-        return NOT_INSTALLED
+        return "not_installed"
     try:
         folder = find(settings.model, settings.models_dir)
     except ModelMissing:
-        return NO_MODEL
+        return "no_model"
     return WhisperSettings(folder, settings.language, settings.device, settings.threads)

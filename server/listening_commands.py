@@ -13,13 +13,13 @@ import numpy as np
 
 from pipeline.lipsync.musetalk.fetch import FetchError
 from pipeline.recognise import RecogniserError, WhisperRecogniser, WhisperSettings
-from pipeline.recognise_models import fetch
-from server.listening import NO_MODEL, NOT_INSTALLED, recogniser_settings
+from pipeline.recognise_models import FETCH_COMMAND, fetch
+from server.listening import REASONS, Obstacle, recogniser_settings
 from server.musetalk_commands import FetchBars
 from server.settings import Settings
 
 INSTALL = "make listening"
-_MEND = {NOT_INSTALLED: INSTALL, NO_MODEL: "python run.py models fetch asr"}
+_MEND: dict[Obstacle, str] = {"not_installed": INSTALL, "no_model": FETCH_COMMAND}
 
 
 def fetch_model(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -45,8 +45,8 @@ def fetch_model(settings: Settings, arguments: argparse.Namespace) -> int:
 def try_recogniser(settings: Settings) -> tuple[Literal["ok", "note", "bad"], str, str]:
     """For the doctor: how it is, what was found, and what to do about it. Takes seconds."""
     found = recogniser_settings(settings.listening)
-    if isinstance(found, str):
-        return "note", f"typing only. {found}", _MEND.get(found, "")
+    if not isinstance(found, WhisperSettings):
+        return "note", f"typing only. {REASONS[found]}", _MEND.get(found, "")
     try:
         loaded, took = asyncio.run(_timed(found))
     except RecogniserError as error:

@@ -24,13 +24,18 @@ import { t } from "./i18n.js";
  */
 
 /**
+ * Whether the tutor hears the student; code and reason say why not.
+ * @typedef {{available: boolean, code: string | null, reason: string | null}} Listening
+ */
+
+/**
  * @typedef {object} SessionInfo
  * @property {string} session_id
  * @property {string} engine_url
  * @property {string} engine_token
  * @property {string} whep_url
  * @property {RTCIceServer[]} ice_servers
- * @property {{available: boolean, reason: string | null}} [listening] whether the tutor hears the student, and why not
+ * @property {Listening} [listening]
  */
 
 export class ApiError extends Error {

@@ -55,9 +55,9 @@ export class LiveSession extends EventTarget {
     this.gone = Promise.resolve();
   }
 
-  /** Whether the tutor can hear, and why not. @returns {{available: boolean, reason: string | null}} */
+  /** @returns {import("./api.js").Listening} */
   get listening() {
-    return this.info?.listening ?? { available: false, reason: null };
+    return this.info?.listening ?? { available: false, code: null, reason: null };
   }
 
   get over() {

@@ -1,7 +1,7 @@
 /** Talking to the tutor: the microphone's button, hold or open, level meter, and what to do where it cannot be had. */
 
 import { announce, byId, setIcon } from "./dom.js";
-import { language, onLanguage, t } from "./i18n.js";
+import { has, onLanguage, t } from "./i18n.js";
 import { Microphone, level } from "./microphone.js";
 import { calm } from "./options.js";
 import { recall, remember } from "./store.js";
@@ -239,12 +239,12 @@ export class Speaking {
   #show() {
     const { microphone, presses, session } = this;
     const known = session?.info !== undefined && session?.info !== null && !session.over;
-    const { available, reason } = session?.listening ?? { available: false, reason: null };
+    const { available, code, reason } = session?.listening ?? { available: false, code: null, reason: null };
     const on = presses.talking && microphone.state === "on";
     byId("voice").hidden = !known;
     byId("voice-row").hidden = !available || microphone.trouble !== "";
     byId("mic-none").hidden = available;
-    const why = language() === "en" && reason ? reason : t("mic.unavailable");
+    const why = has(`mic.unavailable.${code}`) ? t(`mic.unavailable.${code}`) : reason || t("mic.unavailable");
     byId("mic-none-words").textContent = t("mic.typing", { why });
     byId("mic-trouble").hidden = !available || microphone.trouble === "";
     const trouble = microphone.trouble ? t(`mic.${microphone.trouble}`) : "";

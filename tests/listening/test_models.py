@@ -93,7 +93,7 @@ def test_the_doctor_tries_the_recogniser(whisper: Path, tmp_path: Path, settings
     assert (found.state, "ms for a second of sound" in found.found) == ("ok", True)
     found = doctor._listening(settings_for(listening={"models_dir": tmp_path}))
     assert (found.state, found.mend) == ("note", "python run.py models fetch asr")
-    assert listening.NO_MODEL in found.found
+    assert listening.REASONS["no_model"] in found.found
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)
     found = doctor._listening(settings_for(listening={"model": str(tmp_path)}))

@@ -106,20 +106,20 @@ def talker(microphone: FileMicrophone) -> AiortcViewer:
 async def test_the_session_says_whether_it_hears(listen: Listen) -> None:
     client = await listen(FakeRecogniser("Yes."))
     session = await new_session(client)
-    assert session["listening"] == {"available": True, "reason": None}
+    assert session["listening"] == {"available": True, "code": None, "reason": None}
     shown = await (await client.get(f"/v1/sessions/{session['session_id']}")).json()
     assert shown["listening"] == session["listening"]
 
 
 @pytest.mark.parametrize(
-    ("group", "says"),
-    [({"enabled": False}, "turned off"), ({"models_dir": Path("/nowhere")}, "has no model")],
+    ("group", "code", "says"),
+    [({"enabled": False}, "off", "turned off"), ({"models_dir": Path("/nowhere")}, "no_model", "has no model")],
     ids=["off", "no model"],
 )
-async def test_why_it_does_not_hear(serve: Serve, group: dict[str, Any], says: str) -> None:
+async def test_why_it_does_not_hear(serve: Serve, group: dict[str, Any], code: str, says: str) -> None:
     server = await serve(listening=group)
     session = await server.session()
-    assert session["listening"]["available"] is False
+    assert (session["listening"]["available"], session["listening"]["code"]) == (False, code)
     assert says in session["listening"]["reason"]
     shown = await (await server.client.get(f"/v1/sessions/{session['session_id']}")).json()
     assert shown["listening"] == session["listening"]
@@ -144,6 +144,7 @@ async def test_without_the_package_it_does_not_hear(serve: Serve, monkeypatch: p
     session = await (await serve()).session()
     assert session["listening"] == {
         "available": False,
+        "code": "not_installed",
         "reason": "Speech recognition is not installed on this server.",
     }
 

@@ -155,7 +155,7 @@ class FakeServer:
         self.upload_pause = 0.0
         self.cannot_say: list[str] = []  # what no voice can say of the next texts
         self.key = ""  # if set, managing needs it
-        self.listening: dict[str, Any] = {"available": True, "reason": None}
+        self.listening: dict[str, Any] = {"available": True, "code": None, "reason": None}
         self.draw: Callable[[float, float], np.ndarray] = draw
         self.preview = jpeg(draw(0, 0))
         self.port = 0

@@ -350,7 +350,8 @@ async def test_a_page_without_a_microphone_to_give_says_why(server: FakeServer, 
 async def test_a_server_that_cannot_hear_offers_typing_and_says_why(
     server: FakeServer, open_page: OpenPage, size: dict[str, Any]
 ) -> None:
-    server.listening = {"available": False, "reason": "Speech recognition is not installed on this server."}
+    reason = "Speech recognition is not installed on this server."
+    server.listening = {"available": False, "code": "not_installed", "reason": reason}
     page = await live(server, open_page, **size)
     await expect(page.locator("#mic-none")).to_have_text(
         "Typing only. Speech recognition is not installed on this server."
@@ -359,7 +360,7 @@ async def test_a_server_that_cannot_hear_offers_typing_and_says_why(
     await expect(page.locator("#mic")).to_be_hidden()
     await expect(page.locator("#hello-words")).to_have_text("Type a message below, or try one of these:")
     await page.click("#language")
-    await expect(page.locator("#mic-none")).to_have_text("只能打字。此服务器未设置语音识别。")
+    await expect(page.locator("#mic-none")).to_have_text("只能打字。此服务器未安装语音识别。")
     await page.focus("#log")
     await page.keyboard.press(" ")
     assert await page.evaluate("() => window.asked") == []

@@ -12,6 +12,7 @@ from playwright.async_api import Browser, Page
 
 from avatars.errors import MESSAGES
 from avatars.quality import _SENTENCES as SENTENCES
+from server.listening import REASONS
 from tests.pages.fake_server import STATIC, FakeServer
 
 
@@ -143,6 +144,12 @@ def test_every_reason_of_the_avatar_builder_has_words_in_both_languages() -> Non
     for code in {*MESSAGES, *SENTENCES} - about_requests:
         known = {f"quality.{code}", f"error.{code}"} & keys or f"  {code}: " in names
         assert known, code
+
+
+def test_every_reason_for_typing_only_has_words_in_both_languages() -> None:
+    for language in ("en.js", "zh.js"):
+        text = (STATIC / "js" / "strings" / language).read_text()
+        assert {code for code in REASONS if f'"mic.unavailable.{code}": "' in text} == REASONS.keys(), language
 
 
 def test_pages_keep_to_the_security_policy() -> None:
