@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.lipsync.musetalk import fetch as hub_files
-from pipeline.lipsync.musetalk.fetch import FetchError, Source, Step
-from pipeline.lipsync.musetalk.hub import Patience
+from pipeline.hub import fetch as hub_files
+from pipeline.hub.client import Patience
+from pipeline.hub.fetch import FetchError, Source, Step
 
-FETCH_COMMAND = "python run.py models fetch asr"
+FETCH_COMMAND = ".venv/bin/python run.py models fetch asr"
 
 NAMES = ("tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", "medium.en", "large-v3", "large-v3-turbo")
 """Models by name; those with .en know English only, and know it better."""
 
 _NEEDED = ("config.json", "model.bin", "tokenizer.json")
 _VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
-
-
 _OPTIONAL = (*_VOCABULARIES, "preprocessor_config.json")
 _ELSEWHERE = {"large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo"}
 
@@ -63,19 +60,22 @@ def fetch(
     folder = _folder(model, models).absolute()
     repo = model if "/" in model else _ELSEWHERE.get(model, f"Systran/faster-whisper-{model}")
     wanted = [(name, False) for name in _NEEDED] + [(name, True) for name in _OPTIONAL]
-    sources = [Source(repo, name, str(folder / name), optional=optional) for name, optional in wanted]
+    sources = [Source(repo, name, f"{folder.name}/{name}", optional=optional) for name, optional in wanted]
 
     def tell(step: Step) -> None:
-        missing = step.over and not (folder / Path(step.file).name).is_file()
-        if not (missing and Path(step.file).name in _OPTIONAL):  # each model has one or the other of them
-            report(dataclasses.replace(step, file=f"{model}/{Path(step.file).name}"))
+        file = folder.parent / step.file
+        if not (step.over and file.name in _OPTIONAL and not file.is_file()):  # each model has its own of them
+            report(step)
 
-    try:
-        hub_files.fetch(folder, tell, endpoint=endpoint, patience=patience, sources=sources)
-    except FetchError as error:
-        files = [line for line in str(error).splitlines() if line.startswith("  ")]
-        whole = "\n".join(files) or str(error)
-        raise FetchError(f"The model {model} could not be fetched:\n{whole}\nGo on with: {FETCH_COMMAND}") from error
+    hub_files.fetch(
+        folder.parent,
+        sources,
+        tell,
+        what=f"the model {model}",
+        command=f"{FETCH_COMMAND} --model {model}",
+        endpoint=endpoint,
+        patience=patience,
+    )
     try:
         return find(str(folder), models)
     except ModelMissing as error:

@@ -11,11 +11,11 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.lipsync.musetalk.fetch import FetchError
+from pipeline.hub.fetch import FetchError
 from pipeline.recognise import RecogniserError, WhisperRecogniser, WhisperSettings
 from pipeline.recognise_models import FETCH_COMMAND, fetch
+from server.fetch_bars import FetchBars
 from server.listening import REASONS, Obstacle, recogniser_settings
-from server.musetalk_commands import FetchBars
 from server.settings import Settings
 
 INSTALL = "make listening"

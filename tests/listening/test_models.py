@@ -10,18 +10,16 @@ from pathlib import Path
 import pytest
 
 import run
-from pipeline.lipsync.musetalk.fetch import FetchError, Step
-from pipeline.lipsync.musetalk.hub import Patience
+from pipeline.hub.fetch import FetchError, Step
 from pipeline.recognise_models import fetch
 from server import doctor, listening
 from server.listening_commands import fetch_model
 from server.settings import Settings, SettingsError, load
-from tests.musetalk.test_fetch import StandInHub
+from tests.hub.stand_in import QUICK, StandInHub
 from tests.server.conftest import settings_for
 
 __all__ = ["settings_for"]
 
-QUICK = Patience(connect=5, silence=5, pauses=(0.0, 0.0))
 FILES = {"config.json": b"{}", "tokenizer.json": b"{}", "model.bin": b"weights" * 40_000, "vocabulary.txt": b"a\nb"}
 
 
@@ -85,14 +83,14 @@ def test_the_command(
     assert "LECTERN_LISTENING__MODEL=tiny.en" in out
     assert "tiny.en/model.bin" in err
     assert fetch_model(settings, argparse.Namespace(model="base")) == 1
-    assert "base" in capsys.readouterr().err
+    assert ".venv/bin/python run.py models fetch asr --model base" in capsys.readouterr().err
 
 
 def test_the_doctor_tries_the_recogniser(whisper: Path, tmp_path: Path, settings_for: Callable[..., Settings]) -> None:
     found = doctor._listening(settings_for(listening={"model": str(whisper)}))
     assert (found.state, "ms for a second of sound" in found.found) == ("ok", True)
     found = doctor._listening(settings_for(listening={"models_dir": tmp_path}))
-    assert (found.state, found.mend) == ("note", "python run.py models fetch asr")
+    assert (found.state, found.mend) == ("note", ".venv/bin/python run.py models fetch asr")
     assert listening.REASONS["no_model"] in found.found
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 Version = Literal["1.5", "1.0"]
 
-FETCH_COMMAND = "python run.py models fetch musetalk"
+FETCH_COMMAND = ".venv/bin/python run.py models fetch musetalk"
 
 _UNET: dict[Version, tuple[str, str]] = {
     "1.5": ("musetalkV15/musetalk.json", "musetalkV15/unet.pth"),

@@ -1,0 +1,1 @@
+"""Models from a hub: asking it, and having its files whole on disk."""
