@@ -139,7 +139,9 @@ def _joins(character: str) -> bool:
 
 
 def sayable(text: str, can_say: Callable[[str], bool]) -> tuple[str, str]:
-    """`text` in two, with single spaces: what can be said of it (with the punctuation), and the rest."""
+    """`text` in two, with single spaces: what can be said of it, with the punctuation that still has a place, and the
+    rest.
+    """
     said: list[str] = []
     left: list[str] = []
     able = True
@@ -152,11 +154,26 @@ def sayable(text: str, can_say: Callable[[str], bool]) -> tuple[str, str]:
         if character not in _JOINERS and unicodedata.category(character) not in ("Mn", "Mc", "Me"):
             able = script(character) == "" or can_say(character)
         (said if able else left).append(character)
-        if not able and said and said[-1] != " ":
-            said.append(" ")
-    return _LOOSE.sub(r"\1", " ".join("".join(said).split())), " ".join("".join(left).split())
+        if not able:
+            said.append(_GAP)
+    plain = _EMPTIED.sub(_GAP, "".join(said))
+    plain = _STRANDED.sub(_one_mark, _LEADING.sub(r"\1", plain)).replace(_GAP, " ")
+    return _LOOSE.sub(r"\1", " ".join(plain.split())), " ".join("".join(left).split())
 
 
+def _one_mark(marks: re.Match[str]) -> str:
+    """Of punctuation with nothing left between: what ends a sentence, else the first."""
+    groups = re.findall(f"[{_MARKS}]+", marks[0])
+    return next((group for group in groups if _ENDING.search(group)), groups[0])
+
+
+_GAP = "\ufdd0"  # never a character of a text; stands where something is left out
+_MARKS = ",;:.!?…，；：、。！？"
+_ENDING = re.compile("[.!?…。！？]")
+_BETWEEN = rf"\s*{_GAP}[\s{_GAP}]*"
+_EMPTIED = re.compile(rf"""[(\[{{"'“‘（《「『]{_BETWEEN}[)\]}}"'”’）》」』]""")
+_LEADING = re.compile(rf"(^|[(\[{{“‘（《「『]){_BETWEEN}[{_MARKS}]+\s*")
+_STRANDED = re.compile(f"[{_MARKS}]+(?:{_BETWEEN}[{_MARKS}]+)+")
 _LOOSE = re.compile(r"\s+([.,!?;:…])")
 _JOINERS = "\u200c\u200d"
 _UNJOINED = frozenset({"", "digit", "latin", "han", "kana", "hangul", "cyrillic", "greek"})

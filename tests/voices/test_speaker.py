@@ -244,6 +244,23 @@ async def test_what_no_voice_can_say_is_told_once_and_left_out(built_in: FakeVoi
     assert built_in.asked == ["Great job!", "It is here.", "Bye."]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("It is blue light, 世界, 你好, and more.", "It is blue light, and more."),
+        ("We say 世界, 你好.", "We say."),
+        ("你好, hello there.", "hello there."),
+        ('The word "你好" (世界) is a greeting.', "The word is a greeting."),
+        ("Wait, what?! Yes... 世界", "Wait, what?!"),
+        ("Say (你好, or hello), please.", "Say (or hello), please."),
+    ],
+)
+async def test_punctuation_of_what_is_left_out_goes_with_it(built_in: FakeVoice, text: str, said: str) -> None:
+    heard = await Heard().listen(Speaker(book_of(built_in)), text)
+    assert heard.text.startswith(said)
+    assert built_in.asked[0] == said
+
+
 async def test_a_long_text_that_cannot_be_said_is_told_in_short(built_in: FakeVoice) -> None:
     heard = await Heard().listen(Speaker(book_of(built_in)), "Привет, мир. " * 300)
     assert heard.codes == ["cannot_say"]
