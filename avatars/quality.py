@@ -9,6 +9,7 @@ import numpy as np
 
 from avatars.avatar import F32, FPS, U8
 from avatars.errors import MESSAGES
+from avatars.landmarks import LEFT_EYE, RIGHT_EYE
 from avatars.record import Finding, QualityReport, Severity, SourceFacts
 from avatars.tracking import LIPS, eye_distance
 
@@ -17,6 +18,7 @@ _TINY, _SMALL = 32.0, 60.0
 # Luma (video range, 16..235) of the face's brighter part (75th percentile): dark skin in good light has 60 or more.
 _DARK, _DIM, _GLARE = 34.0, 52.0, 228.0
 _YAW, _PITCH = 35.0, 30.0  # degrees
+_ROLL = 60.0  # degrees: heads tilt by 30, phones turn a picture by 90
 _WANDER = 1.6  # E, span of the nose
 _SPEED = 0.15  # E a frame, 95th percentile
 _JITTER = 0.04  # E, second difference after smoothing
@@ -111,6 +113,7 @@ def report(
         "face_luma": float(np.median([x.bright for x in looks])),
         "face_luma_low": float(np.median([x.dark for x in looks])),
         "sharpness": float(np.median([x.sharpness for x in looks])),
+        "roll_deg": float(np.median(_roll(landmarks))),
         "yaw_deg": float(np.percentile(np.abs(yaw), 95)),
         "pitch_deg": float(np.percentile(np.abs(pitch), 95)),
         "wander": float(np.hypot(*np.ptp(nose, axis=0))),
@@ -138,6 +141,8 @@ def report(
         note("face_too_small", "error", "eye_distance_px")
     elif size < _SMALL:
         note("low_resolution", "warning", "eye_distance_px")
+    if metrics["roll_deg"] > _ROLL:
+        note("not_upright", "error", "roll_deg")
     if metrics["face_luma"] < _DARK:
         note("too_dark", "error", "face_luma")
     elif metrics["face_luma"] < _DIM:
@@ -175,6 +180,12 @@ def report(
         findings=tuple(found),
         metrics={name: round(value, 4) for name, value in metrics.items()},
     )
+
+
+def _roll(landmarks: F32) -> F32:
+    """How far each frame's head is turned from upright in the picture, either way: 0 to 180 degrees."""
+    across = landmarks[:, LEFT_EYE, :2] - landmarks[:, RIGHT_EYE, :2]
+    return np.asarray(np.degrees(np.abs(np.arctan2(across[:, 1], across[:, 0]))), np.float32)
 
 
 def _angles(landmarks: F32) -> tuple[F32, F32]:

@@ -196,6 +196,16 @@ async def test_a_tiny_face(builder: AvatarBuilder, portrait: np.ndarray, tmp_pat
     assert record.quality is not None  # the teacher sees the whole report
 
 
+@pytest.mark.parametrize("turn", [cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_90_COUNTERCLOCKWISE])
+async def test_a_video_that_lies_on_its_side(
+    builder: AvatarBuilder, portrait: np.ndarray, tmp_path: Path, turn: int
+) -> None:
+    turned = [cv2.rotate(frame, turn) for frame in drift(portrait)]
+    record = await failed(builder, write_video(tmp_path / "turned.mp4", turned))
+    assert record.error is not None
+    assert record.error.code == "not_upright"
+
+
 async def test_black_pictures_are_too_dark_not_empty(builder: AvatarBuilder, tmp_path: Path) -> None:
     record = await failed(builder, write_video(tmp_path / "black.mp4", [np.full((180, 320, 3), 4, np.uint8)] * 26))
     assert record.error is not None
