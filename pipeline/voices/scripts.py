@@ -163,7 +163,7 @@ def sayable(text: str, can_say: Callable[[str], bool]) -> tuple[str, str]:
 
 def _one_mark(marks: re.Match[str]) -> str:
     """Of punctuation with nothing left between: what ends a sentence, else the first."""
-    groups = re.findall(f"[{_MARKS}]+", marks[0])
+    groups: list[str] = re.findall(f"[{_MARKS}]+", marks[0])
     return next((group for group in groups if _ENDING.search(group)), groups[0])
 
 
