@@ -42,6 +42,9 @@ pytestmark = [
     pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"the golden installation is missing: {GOLDEN}"),
 ]
 
+LIMIT = 60.0
+"""Seconds for any one wait: this process and the worker may have to share a busy machine."""
+
 AHEAD_SECONDS = 1.8
 """A CPU takes 0.2-0.8 s for a mouth of the tiny network, and the live 0.4 s ahead would leave none in time when it is
 busy: here mouths are ordered earlier, which is all that differs from a server in use."""
@@ -100,6 +103,7 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
 
+@pytest.mark.timeout(420)
 async def test_a_live_session_shows_musetalk_s_mouth_and_nothing_else(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +114,7 @@ async def test_a_live_session_shows_musetalk_s_mouth_and_nothing_else(
     form.add_field("avatar_id", "woman")
     answer = await server.post("/v1/avatars/upload?wait=1", data=form)
     assert answer.status == 201, await answer.text()
-    assert await asyncio.to_thread(engine.renderer.wait, 60)
+    assert await asyncio.to_thread(engine.renderer.wait, LIMIT)
     answer = await server.post("/v1/sessions", json={"avatar_id": "woman", "student_id": "s"})
     session = await answer.json()
     assert answer.status == 201, session
@@ -128,13 +132,11 @@ async def test_a_live_session_shows_musetalk_s_mouth_and_nothing_else(
         answer = await server.post(session["whep_url"], data=await viewer.offer(), headers=headers)
         assert answer.status == 201
         await viewer.accept(await answer.text())
-        await viewer.until(lambda: viewer.frames >= 10)
+        await viewer.until(lambda: viewer.frames >= 10, LIMIT)
         idle = len(viewer.pictures)
         said = await server.post(f"/v1/sessions/{session['session_id']}/say", json={"text": TEXT})
         assert said.status == 202
-        async with asyncio.timeout(30):
-            while (await heard(socket, "speech_ended"))["reason"] != "finished":
-                pass
+        assert (await heard(socket, "speech_ended", LIMIT))["reason"] == "finished"
         stats = (await (await server.get(f"/v1/sessions/{session['session_id']}/stats")).json())["live"]
         seen, drawn = len(viewer.pictures), engine.renderer.figures.drawn
 
@@ -142,14 +144,14 @@ async def test_a_live_session_shows_musetalk_s_mouth_and_nothing_else(
         monkeypatch.setattr(renderer, "BACK_OFF", (60.0,))
         again = await server.post(f"/v1/sessions/{session['session_id']}/say", json={"text": TEXT})
         assert again.status == 202
-        await heard(socket, "speech_started")
-        await viewer.until(lambda: bool(engine.renderer._orders))
+        await heard(socket, "speech_started", LIMIT)
+        await viewer.until(lambda: bool(engine.renderer._orders), LIMIT)
         assert engine.renderer.pid is not None
         os.kill(engine.renderer.pid, signal.SIGKILL)
-        failure = await heard(socket, "error")
+        failure = await heard(socket, "error", LIMIT)
         assert failure["code"] == "engine_fallback"
         assert "warp" in failure["message"]
-        assert (await heard(socket, "speech_ended"))["reason"] == "finished"
+        assert (await heard(socket, "speech_ended", LIMIT))["reason"] == "finished"
         after = (await (await server.get(f"/v1/sessions/{session['session_id']}/stats")).json())["live"]
         assert after["mouths_failed"] == 1
         assert after["mouths"] > stats["mouths"] + 40
@@ -162,8 +164,9 @@ async def test_a_live_session_shows_musetalk_s_mouth_and_nothing_else(
     with server.app[STORE].lease("woman") as avatar:
         data = prepared.load(avatar.path / "musetalk")
         inside, outside = _differences(avatar, data, [picture for _, picture in viewer.pictures])
-    first, last = viewer.pictures[0][0], viewer.pictures[-1][0]
-    assert (len(viewer.pictures) - 1) / (last - first) > 23
+    gaps = np.diff([when for when, _ in viewer.pictures]) > 1.5 / 25
+    # On a busy machine the session leaves pictures out, and counts where; hardly any is missing besides.
+    assert gaps.sum() <= 0.08 * len(gaps) + stats["pictures_skipped"] + stats["stalls"]
     assert max(outside) < 6, "something besides the mouth was changed"
     assert max(inside[:idle]) < 6
     assert max(inside) > 25, "no mouth was replaced"

@@ -18,9 +18,9 @@ from tests.server.conftest import Running, Serve, problem
 from tests.server.test_sessions import wav
 
 
-async def heard(socket: ClientWebSocketResponse, kind: str) -> dict[str, Any]:
+async def heard(socket: ClientWebSocketResponse, kind: str, seconds: float = 8.0) -> dict[str, Any]:
     """The next message of a type; others are passed over."""
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(seconds):
         while True:
             message = await socket.receive_json()
             if message["type"] == kind:
