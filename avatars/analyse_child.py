@@ -35,6 +35,8 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         follower.feed(tracking.to_bgr(frame))
         meter((n + 1) / count)
     track = follower.track()
+    if tracking.upside_down(track):
+        raise AvatarError("not_upright")
     try:
         landmarks, bridged = tracking.bridge(track.landmarks)
     except AvatarError as error:

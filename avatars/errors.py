@@ -16,7 +16,7 @@ MESSAGES: dict[str, str] = {
     "several_faces": "There is more than one face in the picture. Record yourself alone.",
     "face_too_small": "The face is too small in the picture. Move closer to the camera, head and shoulders in view.",
     "face_lost": "The face is out of view or turned away for more than a second. Look at the camera all the time.",
-    "not_upright": "The face lies on its side in the picture. Turn the video upright and upload it again.",
+    "not_upright": "The face lies on its side or stands on its head. Turn the video upright and upload it again.",
     "too_dark": "The picture is too dark. Sit facing a window or a lamp.",
     "too_slow": "Reading this video took too much time. Record at 1080p and 30 frames a second or less, and try again.",
     "too_much_memory": "Reading this video took too much memory. Record at 1080p or less, and try again.",

@@ -196,8 +196,8 @@ async def test_a_tiny_face(builder: AvatarBuilder, portrait: np.ndarray, tmp_pat
     assert record.quality is not None  # the teacher sees the whole report
 
 
-@pytest.mark.parametrize("turn", [cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_90_COUNTERCLOCKWISE])
-async def test_a_video_that_lies_on_its_side(
+@pytest.mark.parametrize("turn", [cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_COUNTERCLOCKWISE])
+async def test_a_video_that_is_not_upright(
     builder: AvatarBuilder, portrait: np.ndarray, tmp_path: Path, turn: int
 ) -> None:
     turned = [cv2.rotate(frame, turn) for frame in drift(portrait)]

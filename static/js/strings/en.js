@@ -267,7 +267,7 @@ export const en = {
   "quality.no_face": "We can't see a face. Sit facing the camera, with light on your face.",
   "quality.several_faces": "There is more than one face. Only one person should be in the picture.",
   "quality.face_too_small": "The face is too small. Move closer to the camera.",
-  "quality.not_upright": "The face lies on its side. Turn the video upright and upload it again.",
+  "quality.not_upright": "The face lies on its side or stands on its head. Turn the video upright and upload it again.",
   "quality.too_dark": "The picture is too dark. Sit facing a window or a lamp.",
   "quality.too_bright": "The face is overexposed. Turn the light down or move away from it.",
   "quality.too_short": "The video is too short. Record at least five seconds, ten are better.",

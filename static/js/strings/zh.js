@@ -267,7 +267,7 @@ export const zh = {
   "quality.no_face": "没有看到人脸。请面向镜头，让光线照在脸上。",
   "quality.several_faces": "画面中有多张人脸，只能有一个人。",
   "quality.face_too_small": "人脸太小，请靠近镜头。",
-  "quality.not_upright": "人脸是横着的，请把视频转正后重新上传。",
+  "quality.not_upright": "人脸是横着或倒着的，请把视频转正后重新上传。",
   "quality.too_dark": "画面太暗，请面向窗户或灯光。",
   "quality.too_bright": "脸部过曝，请调暗灯光或远离光源。",
   "quality.too_short": "视频太短，请至少录制五秒，最好十秒。",
