@@ -38,7 +38,7 @@ async def readyz(request: web.Request) -> web.Response:
         "storage": storage,
         "engine": _engine(app),
         "voice": {"ok": True, "detail": app[VOICES].resolve(app[SETTINGS].voice.default)},
-        "listening": _told(app),
+        "listening": _listening(app),
     }
     ready = all(check["ok"] for check in checks.values())
     return web.json_response(
@@ -80,7 +80,7 @@ def _engine(app: web.Application) -> dict[str, Any]:
     return {"ok": True, "detail": detail}
 
 
-def _told(app: web.Application) -> dict[str, Any]:
+def _listening(app: web.Application) -> dict[str, Any]:
     """Students may type where nobody can listen."""
     why = app[LISTENING].availability.reason
     return {"ok": True, "detail": "the microphone works" if why is None else why}
