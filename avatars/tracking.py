@@ -80,7 +80,8 @@ class Follower:
             self._crowded += 1
         # The mesh fits a face that stands on its head as if it were upright; the detector is less sure of it: seven
         # faces had .91 to .96 upright, and .82 at most the other way.
-        if self._score(cv2.rotate(bgr, cv2.ROTATE_180)) > self._score(bgr) + _TURNED:
+        turned = np.asarray(cv2.rotate(bgr, cv2.ROTATE_180), np.uint8)
+        if self._score(turned) > self._score(bgr) + _TURNED:
             self._turned += 1
 
     def _score(self, bgr: U8) -> float:
