@@ -316,13 +316,15 @@ class Sessions:
 
     async def _sleep(self, session: Session, reason: str) -> None:
         live, session.live = session.live, None
-        if self._observer is not None:
-            self._observer.gone(session, reason, live.stats() if live is not None else None)
         try:
-            if live is not None:
-                await self._close(session, live)
+            if self._observer is not None:
+                self._observer.gone(session, reason, live.stats() if live is not None else None)
         finally:
-            self._admission.slept(session.id)
+            try:
+                if live is not None:
+                    await self._close(session, live)
+            finally:
+                self._admission.slept(session.id)
 
     def _forget(self, session: Session) -> None:
         session.ended = True

@@ -105,3 +105,16 @@ async def test_figures_tell_what_happened(serve: Serve) -> None:
     assert after["lectern_sessions{state=ready}"] == 0
     assert after["lectern_sessions_ended_total{reason=deleted}"] == 1
     assert after["lectern_pictures_total"] >= during["lectern_pictures_total"]
+
+
+async def test_figures_that_fail_keep_no_session_open(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = await serve()
+    session_id = (await running.session())["session_id"]
+
+    def broken() -> None:
+        raise RuntimeError("no figures")
+
+    monkeypatch.setattr(running.lives[0], "stats", broken)
+    assert (await running.client.delete(f"/v1/sessions/{session_id}")).status == 500
+    assert running.sessions.all() == []
+    assert running.lives[0].closed
