@@ -91,7 +91,7 @@ def build_app(
         parts.open,
         parts.close,
         capacity=getattr(engine, "capacity", lambda: None),
-        observer=metrics,
+        observers=[metrics],
     )
     for key, voice in _voices(settings):
         try:

@@ -82,7 +82,7 @@ class Metrics(Collector):
 
     def created(self, session: Session) -> None:
         self._created.inc()
-        session.observer = partial(self._event, session.id)
+        session.observers.append(partial(self._event, session.id))
 
     def refused(self, refusal: Refusal) -> None:
         self._refused.labels(refusal.cause).inc()

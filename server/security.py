@@ -46,6 +46,21 @@ def require_manager(request: web.Request) -> None:
         )
 
 
+def require_admin(request: web.Request) -> None:
+    """Let pass who runs the server: /v1/admin, /metrics, retention. 401 unauthorized, 403 forbidden."""
+    require_manager(request)
+
+
+def require_teacher(request: web.Request) -> None:
+    """Let pass who makes avatars and tutors: teachers, the school's own server, admins. 401, 403."""
+    require_manager(request)
+
+
+def require_service(request: web.Request) -> None:
+    """Let pass who starts and steers sessions: the school's own server, admins. 401, 403."""
+    require_manager(request)
+
+
 def session_of(request: web.Request, *, token_only: bool = False) -> Session:
     """The session in the address, for who has its token or may manage. 404 session_not_found, 401 wrong_token.
 

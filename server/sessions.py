@@ -7,7 +7,7 @@ import contextlib
 import hmac
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,7 +39,10 @@ Close = Callable[["Session", "LiveSession"], Awaitable[None]]
 
 
 class Observer(Protocol):
-    """Is told what becomes of sessions; must not block. server.metrics.Metrics is the real one."""
+    """Is told what becomes of sessions; must not block and not raise. server.metrics.Metrics is one.
+
+    For a session's events it adds itself to `Session.observers` in `created`.
+    """
 
     def created(self, session: Session) -> None:
         """It is there, and no event of it was told yet."""
@@ -79,15 +82,15 @@ class Session:
     ended: bool = False
     events: EventRing = field(default_factory=EventRing)
     listeners: set[Listener] = field(default_factory=set)
-    observer: Listener | None = None
+    observers: list[Listener] = field(default_factory=list)
     enders: dict[object, Ender] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def emit(self, event: Event) -> None:
         """Hand an event of the live part to everybody who listens (the WebSockets), and keep it for a while."""
         self.events.put(event)
-        if self.observer is not None:
-            self.observer(event)
+        for observer in self.observers:
+            observer(event)
         for listener in tuple(self.listeners):
             listener(event)
 
@@ -110,11 +113,11 @@ class Sessions:
         close_live: Close,
         *,
         capacity: Callable[[], int | None] = lambda: None,
-        observer: Observer | None = None,
+        observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """capacity: how many speaking sessions the lip-sync engine can serve, if it knows."""
-        self._observer = observer
+        self._observers = tuple(observers)
         self._capacity = capacity
         self._admission = Admission(limits)
         self._open = open_live
@@ -197,8 +200,8 @@ class Sessions:
         )
         self._or_503(self._admission.admit(session.id, self._clock(), self._capacity()))
         self._sessions[session.id] = session
-        if self._observer is not None:
-            self._observer.created(session)
+        for observer in self._observers:
+            observer.created(session)
         try:
             async with session.lock:
                 session.live = await self._open(session)
@@ -317,8 +320,9 @@ class Sessions:
     async def _sleep(self, session: Session, reason: str) -> None:
         live, session.live = session.live, None
         try:
-            if self._observer is not None:
-                self._observer.gone(session, reason, live.stats() if live is not None else None)
+            stats = live.stats() if live is not None else None
+            for observer in self._observers:
+                observer.gone(session, reason, stats)
         finally:
             try:
                 if live is not None:
@@ -336,8 +340,8 @@ class Sessions:
     def _or_503(self, refusal: Refusal | None) -> None:
         if refusal is None:
             return
-        if self._observer is not None:
-            self._observer.refused(refusal)
+        for observer in self._observers:
+            observer.refused(refusal)
         raise at_capacity(f"No session can start now: {refusal.reason}. Try again soon.", refusal.retry_after)
 
 
