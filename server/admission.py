@@ -27,7 +27,7 @@ class Refusal:
 
     reason: str
     retry_after: float
-    cause: Literal["seats", "engine", "records"] = "seats"
+    cause: Literal["seats", "engine", "records", "draining"] = "seats"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,33 +8,28 @@ import hmac
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from pipeline.events import Event
-from pipeline.history import History
 from pipeline.persona import Persona
 from server.admission import Admission, Due, Limits, Refusal
-from server.event_ring import EventRing
 from server.problems import ProblemError, at_capacity
+from server.session import Ender, Listener, Session, iso
 
 if TYPE_CHECKING:
-    from pipeline.conversation import Conversation
-    from pipeline.hearing import Hearing
     from pipeline.session import LiveSession
     from pipeline.stats import SessionStats
 
+__all__ = ["Close", "Ender", "Listener", "Observer", "Open", "Session", "Sessions", "iso", "summary"]
+
 log = structlog.get_logger(__name__)
 
-Listener = Callable[[Event], None]
-"""Called on the event loop with each event of a session; must not block."""
-
-Open = Callable[["Session"], Awaitable["LiveSession"]]
+Open = Callable[[Session], Awaitable["LiveSession"]]
 """Builds and starts the live part of a session (avatar leased, face opened); the composition root gives it."""
 
-Close = Callable[["Session", "LiveSession"], Awaitable[None]]
+Close = Callable[[Session, "LiveSession"], Awaitable[None]]
 """Undoes `Open`: closes the live part and gives the avatar back."""
 
 
@@ -54,53 +49,8 @@ class Observer(Protocol):
         """It fell asleep, or ended (`ended`). stats: of its live part, if it had one."""
 
 
-Ender = Callable[[], Awaitable[None]]
-
 CLOSE_SECONDS = 6.0  # for the watcher to finish the end it is at
 END_SECONDS = 2.0  # for each viewer and WebSocket to close when their session ends
-
-
-@dataclass(slots=True, eq=False)
-class Session:
-    """One student's session. `live`, `conversation` and `hearing` are None while it sleeps: nobody is there, and only
-    this record is kept, with what was said.
-    """
-
-    id: str
-    token: str
-    avatar_id: str
-    voice: str | None
-    student_id: str
-    tutor_id: str | None
-    kb_id: str | None
-    created_at: float  # time.time()
-    persona: Persona = field(default_factory=Persona)
-    live: LiveSession | None = None
-    conversation: Conversation | None = None
-    hearing: Hearing | None = None
-    history: History | None = None
-    ended: bool = False
-    events: EventRing = field(default_factory=EventRing)
-    listeners: set[Listener] = field(default_factory=set)
-    observers: list[Listener] = field(default_factory=list)
-    enders: dict[object, Ender] = field(default_factory=dict)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def emit(self, event: Event) -> None:
-        """Hand an event of the live part to everybody who listens (the WebSockets), and keep it for a while."""
-        self.events.put(event)
-        for observer in self.observers:
-            observer(event)
-        for listener in tuple(self.listeners):
-            listener(event)
-
-    @contextlib.contextmanager
-    def listening(self, listener: Listener) -> Iterator[None]:
-        self.listeners.add(listener)
-        try:
-            yield
-        finally:
-            self.listeners.discard(listener)
 
 
 class Sessions:
@@ -127,6 +77,7 @@ class Sessions:
         self._changed = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self._closing = False
+        self._refusal: ProblemError | None = None
 
     # -- finding ------------------------------------------------------------------------------------------------
 
@@ -174,6 +125,34 @@ class Sessions:
     def limits(self) -> Limits:
         return self._admission.limits
 
+    # -- the operator's hand ------------------------------------------------------------------------------------
+
+    def refuse_new(self, code: str, detail: str, retry_after: float = 30.0) -> None:
+        """From now on every new session, and every sleeping one that is to wake, gets 503 with this code (`draining`)
+        and sentence. Those that run go on.
+        """
+        seconds = str(max(1, round(retry_after)))
+        self._refusal = ProblemError(503, code, detail, headers={"Retry-After": seconds}, retry_after=int(seconds))
+
+    def accept_new(self) -> None:
+        """Take `refuse_new` back."""
+        self._refusal = None
+
+    @property
+    def refusing(self) -> str | None:
+        """The code that new sessions are refused with, whatever room there is; None: they are not."""
+        return self._refusal.code if self._refusal is not None else None
+
+    def tell_all(self, event: Event) -> None:
+        """Hand an event to every session, as if it had happened in it."""
+        for session in self.all():
+            session.emit(event)
+
+    def set_limits(self, limits: Limits) -> None:
+        """Other limits from now on, also for the sessions that run; nobody loses a seat that is taken."""
+        self._admission.limits = limits
+        self._changed.set()
+
     # -- living -------------------------------------------------------------------------------------------------
 
     async def create(
@@ -187,6 +166,7 @@ class Sessions:
         persona: Persona | None = None,
     ) -> Session:
         """A new session, awake: its picture and sound run. 503 at_capacity when every seat is taken."""
+        self._or_refuse()
         session = Session(
             id=secrets.token_hex(16),
             token=secrets.token_urlsafe(32),
@@ -220,6 +200,8 @@ class Sessions:
             self.get(session.id)
             if session.live is not None and not session.live.running:
                 await self._drop(session)
+            if session.live is None:
+                self._or_refuse()
             self._or_503(self._admission.wake(session.id, self._clock(), self._capacity()))
             if session.live is None:
                 try:
@@ -320,15 +302,20 @@ class Sessions:
     async def _sleep(self, session: Session, reason: str) -> None:
         live, session.live = session.live, None
         try:
+            self._tell_gone(session, reason, live)
+            if live is not None:
+                await self._close(session, live)
+        finally:
+            self._admission.slept(session.id)
+
+    def _tell_gone(self, session: Session, reason: str, live: LiveSession | None) -> None:
+        """Whatever is wrong with its figures, or with who counts them, stays here."""
+        try:
             stats = live.stats() if live is not None else None
             for observer in self._observers:
                 observer.gone(session, reason, stats)
-        finally:
-            try:
-                if live is not None:
-                    await self._close(session, live)
-            finally:
-                self._admission.slept(session.id)
+        except Exception:
+            log.exception("session_figures_failed", session=session.id)
 
     def _forget(self, session: Session) -> None:
         session.ended = True
@@ -336,6 +323,14 @@ class Sessions:
         self._admission.release(session.id)
         self._sessions.pop(session.id, None)
         self._changed.set()
+
+    def _or_refuse(self) -> None:
+        if self._refusal is None:
+            return
+        headers, extra = self._refusal.headers, self._refusal.extra
+        for observer in self._observers:
+            observer.refused(Refusal(self._refusal.detail, float(headers["Retry-After"]), "draining"))
+        raise ProblemError(503, self._refusal.code, self._refusal.detail, headers=headers, **extra)
 
     def _or_503(self, refusal: Refusal | None) -> None:
         if refusal is None:
@@ -364,8 +359,3 @@ def summary(sessions: Sessions, session: Session) -> dict[str, Any]:
         "created_at": iso(session.created_at),
         "expires_at": iso(time.time() + sessions.remaining(session)),
     }
-
-
-def iso(seconds: float) -> str:
-    """RFC 3339, UTC, of a time.time()."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

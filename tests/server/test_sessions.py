@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import wave
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import aiohttp
 import pytest
 
 from avatars.record import AvatarRecord
+from pipeline.events import Problem
 from tests.rtc.clients import until
 from tests.server.conftest import Serve, add_ready, problem
 
@@ -300,3 +302,52 @@ async def test_ice_servers_are_named(serve: Serve) -> None:
     expected = [{"urls": ["turn:t.example:3478"], "username": "u", "credential": "p"}]
     assert (await server.session())["ice_servers"] == expected
     assert (await (await server.client.get("/v1/webrtc/config")).json())["iceServers"] == expected
+
+
+async def test_a_server_that_refuses_new_sessions_goes_on_with_those_it_has(serve: Serve) -> None:
+    server = await serve(sessions={"leave_seconds": 0.0})
+    sleeper = server.sessions.get((await server.session())["session_id"])
+    with server.sessions.present(sleeper):
+        pass
+    await until(lambda: sleeper.live is None)
+    made = await server.session()
+    url = f"/v1/sessions/{made['session_id']}"
+    server.sessions.refuse_new("draining", "This server is being stopped. Go to another one.", 12)
+    for path, body in (
+        ("/v1/sessions", {"avatar_id": "ada", "student_id": "s"}),
+        ("/v1/rtvi/start", {"avatar_id": "ada", "student_id": "s"}),
+        (f"/v1/sessions/{sleeper.id}/say", {"text": "Wake up."}),
+    ):
+        answer = await server.client.post(path, json=body)
+        assert (await problem(answer, 503, "draining"))["retry_after"] == 12
+        assert answer.headers["Retry-After"] == "12"
+    assert (await server.client.post(f"{url}/say", json={"text": "I go on."})).status == 202
+    assert "draining" in await (await server.client.get("/metrics")).text()
+    server.sessions.accept_new()
+    assert (await server.client.post(f"/v1/sessions/{sleeper.id}/say", json={"text": "Now."})).status == 202
+
+
+async def test_everybody_can_be_told_something(serve: Serve) -> None:
+    server = await serve()
+    made = [await server.session() for _ in range(2)]
+    sockets = [await server.client.ws_connect(each["engine_url"]) for each in made]
+    server.sessions.tell_all(Problem("draining", "This server stops in a minute."))
+    for socket in sockets:
+        async with asyncio.timeout(5):
+            assert (await socket.receive_json())["code"] == "draining"
+
+
+async def test_limits_change_while_sessions_run(serve: Serve) -> None:
+    server = await serve(sessions={"max_sessions": 1})
+    made = await server.session()
+    await problem(
+        await server.client.post("/v1/sessions", json={"avatar_id": "ada", "student_id": "s"}), 503, "at_capacity"
+    )
+    server.sessions.set_limits(replace(server.sessions.limits, max_sessions=2))
+    await server.session()
+    server.sessions.set_limits(replace(server.sessions.limits, max_sessions=1))
+    assert server.sessions.awake == 2, "nobody loses the seat it has"
+    await server.client.delete(f"/v1/sessions/{made['session_id']}")
+    await problem(
+        await server.client.post("/v1/sessions", json={"avatar_id": "ada", "student_id": "s"}), 503, "at_capacity"
+    )
