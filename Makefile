@@ -32,10 +32,11 @@ listening: $(VENV)/.installed
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-asr.txt
 	$(PY) run.py models fetch asr
 
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed: requirements.txt requirements-docs.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] >= (3, 11) else "Lectern needs Python 3.11 or newer; point PYTHON at one: make PYTHON=python3.11")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-docs.txt
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt requirements-asr.txt $(VENV)/.installed

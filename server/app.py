@@ -41,6 +41,7 @@ from server.listening import Listening, listening
 from server.live import LiveFactory, LiveParts
 from server.logs import request_log
 from server.metrics import Metrics
+from server.openapi import api as openapi
 from server.parts import avatar_store, build_settings, choose_engine, language_model, rtc_settings
 from server.problems import problem_middleware
 from server.recordings import Recordings
@@ -119,6 +120,7 @@ def build_app(
     ws.add_routes(app)
     probes.add_routes(app)
     pages.add_routes(app, STATIC)
+    openapi.add_routes(app, STATIC / "docs.html", _version())
 
     figures = getattr(engine, "figures", None)
 

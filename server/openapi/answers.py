@@ -1,0 +1,223 @@
+"""What answers hold, as models. They describe only: tests hold the real answers against them, no request is slowed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from avatars.record import AvatarRecord
+from pipeline.stats import SessionStats
+from server.listening import Availability
+from server.rtc.peer import PeerStats
+
+
+class Told(BaseModel):
+    """Base of all answers: every member is described, and a member without `= None` is always there."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=False)
+
+
+# -- problems -----------------------------------------------------------------------------------------------------
+
+
+class FieldError(Told):
+    field: str
+    message: str
+    type: str
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457. `code` is stable and for programs; `detail` is a sentence for people. errors: the fields that do not
+    fit. incident: leads to the server's log. retry_after: seconds.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Literal["about:blank"]
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[FieldError] | None = None
+    incident: str | None = None
+    retry_after: int | None = None
+
+
+# -- sessions -----------------------------------------------------------------------------------------------------
+
+
+class IceServer(Told):
+    urls: list[str]
+    username: str | None = None
+    credential: str | None = None
+
+
+class _Session(Told):
+    session_id: str
+    avatar_id: str
+    tutor_id: str | None
+    student_id: str
+    voice: str | None
+    expires_at: datetime = Field(description="When it ends if nobody is there from now on.")
+
+
+class SessionCreated(_Session):
+    """engine_url: the WebSocket for the student's browser. engine_token: for everything under whep_url."""
+
+    engine_url: str
+    engine_token: str
+    status: Literal["ready"]
+    whep_url: str
+    rtvi_url: str
+    ice_servers: list[IceServer]
+    mode: Literal["model", "demo"]
+    listening: Availability
+
+
+class SessionSummary(_Session):
+    status: Literal["active", "ready", "asleep"]
+    kb_id: str | None
+    viewers: int
+    created_at: datetime
+
+
+class SessionShown(SessionSummary):
+    listening: Availability
+
+
+class SessionList(Told):
+    total: int
+    max_sessions: int
+    sessions: list[SessionSummary]
+
+
+class SessionFigures(SessionSummary):
+    """live: null while it sleeps."""
+
+    live: SessionStats | None
+    connections: list[PeerStats]
+
+
+class Said(Told):
+    utterance_id: str
+
+
+class Asked(Said):
+    mode: Literal["model", "demo"]
+
+
+class Interrupted(Told):
+    generation: int = Field(description="Nothing older is sent from here on.")
+
+
+class Voice(Told):
+    name: str
+    online: bool
+
+
+class VoiceList(Told):
+    default: str
+    total: int
+    voices: list[Voice]
+
+
+class IceServers(Told):
+    """The same list twice, once as RTCPeerConnection's configuration names it."""
+
+    ice_servers: list[IceServer]
+    iceServers: list[IceServer]
+
+
+# -- avatars ------------------------------------------------------------------------------------------------------
+
+
+class AvatarShown(AvatarRecord):
+    model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
+
+    avatar_id: str
+
+
+class AvatarAccepted(AvatarShown):
+    """avatar_path: its folder on the server."""
+
+    status: Literal["success"]
+    avatar_path: str
+    message: str
+
+
+class AvatarList(Told):
+    total: int
+    avatars: list[str] = Field(description="The ids.")
+    items: list[AvatarShown]
+
+
+# -- RTVI ---------------------------------------------------------------------------------------------------------
+
+
+class RtviAnswer(Told):
+    sdp: str
+    type: Literal["answer"]
+    pc_id: str
+
+
+class RtviIce(Told):
+    iceServers: list[IceServer]
+
+
+class RtviStarted(Told):
+    sessionId: str
+    iceConfig: RtviIce
+
+
+class Success(Told):
+    status: Literal["success"]
+
+
+# -- operating ----------------------------------------------------------------------------------------------------
+
+
+class Alive(Told):
+    status: Literal["ok"]
+
+
+class Check(Told):
+    ok: bool
+    detail: str | None = None
+
+
+class Readiness(Told):
+    status: Literal["ready", "not_ready"]
+    checks: dict[str, Check]
+
+
+class Seats(Told):
+    active: int
+    max: int
+    total: int
+
+
+class Renderer(Told):
+    """MuseTalk's worker."""
+
+    status: str
+    device: str | None
+    mouths_per_second: float | None
+    capacity: int | None
+    restarts: int
+    drawn: int
+    skipped: int
+    problem: str | None
+
+
+class Health(Told):
+    status: Literal["ok"]
+    version: str
+    engine: str
+    renderer: Renderer | None = None
+    voice: str
+    mode: Literal["model", "demo"]
+    sessions: Seats
+    viewers: int
+    uptime_seconds: float

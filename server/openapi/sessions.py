@@ -1,0 +1,147 @@
+"""The operations on sessions."""
+
+from __future__ import annotations
+
+from server.openapi import answers
+from server.openapi.codes import SPEECH
+from server.openapi.operation import EVENTS, FORM, Answer, Body, Header, Operation, Parameter, json_body
+from server.sessions_api import Ask, NewSession, Say
+
+_NUMBER = {"type": "string", "pattern": "^[0-9]{1,18}$"}
+_FILE = {"type": "string", "format": "binary"}
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/v1/sessions",
+        "createSession",
+        "Sessions",
+        "service",
+        "Start a session",
+        {201: Answer("It runs.", answers.SessionCreated, headers=(Header("Location", "Its address."),))},
+        json_body(NewSession),
+        problems=(
+            "unknown_tutor",
+            "unknown_voice",
+            "invalid_id",
+            "not_found",
+            "not_ready",
+            "avatar_failed",
+            "damaged",
+            "disk_full",
+            "at_capacity",
+        ),
+        text="Name the tutor_id or the avatar_id; tutor_id stands for the newest ready avatar that was made with it.",
+    ),
+    Operation(
+        "GET",
+        "/v1/sessions",
+        "listSessions",
+        "Sessions",
+        "service",
+        "All sessions",
+        {200: Answer("All that have not ended.", answers.SessionList)},
+    ),
+    Operation(
+        "GET",
+        "/v1/sessions/{session_id}",
+        "showSession",
+        "Sessions",
+        "session",
+        "One session",
+        {200: Answer("As it is now.", answers.SessionShown)},
+    ),
+    Operation(
+        "DELETE",
+        "/v1/sessions/{session_id}",
+        "endSession",
+        "Sessions",
+        "session",
+        "End a session",
+        {204: Answer("It has ended, and everything of it is freed.")},
+    ),
+    Operation(
+        "POST",
+        "/v1/sessions/{session_id}/ask",
+        "ask",
+        "Sessions",
+        "session",
+        "Ask the tutor",
+        {202: Answer("It will answer; what it says now is dropped.", answers.Asked)},
+        json_body(Ask),
+        problems=SPEECH,
+    ),
+    Operation(
+        "POST",
+        "/v1/sessions/{session_id}/say",
+        "say",
+        "Sessions",
+        "session",
+        "Let the tutor say something",
+        {202: Answer("It is spoken after what is queued.", answers.Said)},
+        json_body(Say),
+        problems=(*SPEECH, "unknown_voice"),
+    ),
+    Operation(
+        "POST",
+        "/v1/sessions/{session_id}/audio",
+        "playAudio",
+        "Sessions",
+        "session",
+        "Let the tutor speak a recording",
+        {202: Answer("It is spoken after what is queued.", answers.Said)},
+        Body(
+            {
+                "audio/*": _FILE,
+                FORM: {
+                    "type": "object",
+                    "properties": {"file": _FILE, "text": {"type": "string", "description": "For the captions."}},
+                    "required": ["file"],
+                },
+            }
+        ),
+        problems=(*SPEECH, "busy", "audio_empty", "audio_unreadable", "audio_too_long"),
+        text="The file as the body, or in a form. Any format that PyAV reads.",
+    ),
+    Operation(
+        "POST",
+        "/v1/sessions/{session_id}/interrupt",
+        "interrupt",
+        "Sessions",
+        "session",
+        "Stop the tutor",
+        {200: Answer("It is silent.", answers.Interrupted)},
+    ),
+    Operation(
+        "GET",
+        "/v1/sessions/{session_id}/events",
+        "sessionEvents",
+        "Sessions",
+        "session",
+        "What happens in a session",
+        {200: Answer("Server-sent events until the session ends: docs/protocol.md.", {"type": "string"}, EVENTS)},
+        parameters=(
+            Parameter("Last-Event-ID", "Go on after this event.", _NUMBER, "header"),
+            Parameter("last_event_id", "The same.", _NUMBER),
+        ),
+        problems=("too_many_readers",),
+    ),
+    Operation(
+        "GET",
+        "/v1/sessions/{session_id}/stats",
+        "sessionStats",
+        "Sessions",
+        "session",
+        "A session in figures",
+        {200: Answer("Frames, mouths, bitrates, each connection.", answers.SessionFigures)},
+    ),
+    Operation(
+        "GET",
+        "/v1/voices",
+        "listVoices",
+        "Sessions",
+        "open",
+        "Voices that a session can have",
+        {200: Answer("Names for `voice`.", answers.VoiceList)},
+    ),
+)
