@@ -53,6 +53,15 @@ def parser() -> argparse.ArgumentParser:
     avatar.add_parser("list", help="list the avatars and their states")
     delete = avatar.add_parser("delete", help="delete an avatar")
     delete.add_argument("id")
+    prune = avatar.add_parser(
+        "prune", help="delete the avatars that nobody has used for long; without --yes only say which"
+    )
+    prune.add_argument(
+        "--unused-days", type=float, required=True, metavar="N", help="unused for so many days (1 at least)"
+    )
+    prune.add_argument("--yes", action="store_true", help="delete them; else nothing is deleted")
+    prune.add_argument("--include-sample", action="store_true", help="the sample tutor's, too")
+    prune.add_argument("--include-linked", action="store_true", help="those that a tutor is linked to, too")
 
     models = commands.add_parser("models", help="fetch models").add_subparsers(dest="action", required=True)
     fetch = models.add_parser("fetch", help="fetch models that are not in the repository")

@@ -55,6 +55,16 @@ class AvatarBuilder:
         self._changed: dict[str, set[asyncio.Event]] = {}
         self._closing = False
 
+    @property
+    def running(self) -> list[str]:
+        """The avatars that are built now."""
+        return list(self._running)
+
+    @property
+    def waiting(self) -> list[str]:
+        """The avatars whose build has not begun, in their order."""
+        return [avatar_id for avatar_id in self._jobs if avatar_id not in self._running]
+
     # -- life
 
     async def start(self) -> None:

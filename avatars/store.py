@@ -22,6 +22,7 @@ from avatars.avatar import Avatar, Faces
 from avatars.errors import AvatarError
 from avatars.imports import disk_error
 from avatars.record import FORMAT_VERSION, AvatarRecord, check_id
+from avatars.usage import Marks, Usage, measure, touch
 
 RECORD, FACES, PREVIEW = "avatar.json", "faces.npz", "preview.jpg"
 BUILDING, TRASH, UPLOADS = ".building", ".trash", ".uploads"
@@ -66,6 +67,7 @@ class AvatarStore:
         self._leases: dict[str, int] = {}
         self._holds: dict[str, int] = {}  # file handles, locked
         self._live: dict[str, AvatarRecord] = {}
+        self._marks = Marks()
         for folder in (self.root, self.uploads, self.building, self.root / TRASH):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -161,6 +163,26 @@ class AvatarStore:
         with self._lock:
             return self._leases.get(avatar_id, 0)
 
+    def used(self, avatar_id: str) -> None:
+        """A session begins or ends on it: written down, at most once an hour. A full disk is no reason to fail."""
+        if self._marks.due(avatar_id):
+            try:
+                touch(self.folder(avatar_id))
+            except OSError as error:
+                log.warning("that %s was used cannot be written down: %s", avatar_id, error.strerror)
+
+    def usage(self, avatar_id: str) -> Usage:
+        """What an avatar, in whatever state, takes on disk, and when a session last used it. Raises invalid_id."""
+        folder = self.folder(avatar_id)
+        return measure(folder if folder.is_dir() else self.building / avatar_id)
+
+    def shown(self, avatar_id: str) -> bool:
+        """Whether any process shows an avatar now. Raises AvatarError."""
+        if self.leases(avatar_id):
+            return True
+        with in_use.alone(self.folder(avatar_id)) as alone:
+            return not alone
+
     def _release(self, avatar_id: str) -> None:
         with self._lock:
             left = self._leases.get(avatar_id, 0) - 1
@@ -219,6 +241,7 @@ class AvatarStore:
                 self._open.pop(avatar_id, None)
                 self._opening.pop(avatar_id, None)
                 self._live.pop(avatar_id, None)
+                self._marks.forget(avatar_id)
                 # Out of sight in one step, so that a crash in between leaves no half avatar.
                 gone = [self._discard(folder) for folder in (self.root / avatar_id, self.building / avatar_id)]
         if not any(gone):

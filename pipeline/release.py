@@ -47,6 +47,14 @@ class Counts:
     late_ms: Mean = field(default_factory=Mean)
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a picture shows: a frame of the base, and the mouth on it, if any."""
+
+    frame: int
+    patch: MouthPatch | None
+
+
 class Release:
     """Two points of the clock's grid make a tick. On the first leaves the sound of its first 20 ms, on the second that
     of the other 20 ms, and the next picture is begun. Each packet leaves at its own instant, as sender reports pair
@@ -83,11 +91,17 @@ class Release:
         self._rest: tuple[int, Pcm] | None = None  # generation and sound of the tick's second half
         self._next_made = (0, time.monotonic())  # a position, and when its picture is begun
         self._failures = 0
+        self._shown: tuple[int, MouthPatch | None] = (0, None)
         self.counts = Counts()
 
     @property
     def jumps(self) -> int:
         return self._clock.jumps
+
+    @property
+    def shown(self) -> Shown:
+        """The picture that was begun last; without its mouth while nobody looks."""
+        return Shown(*self._shown)
 
     async def run(self) -> None:
         """Until it is cancelled. Raises PictureFailureError."""
@@ -148,10 +162,12 @@ class Release:
     def _begin(self, beat: Beat) -> asyncio.Future[Picture] | None:
         """Have a beat's picture made, if anybody looks and not too many wait already."""
         if not self._fanout.wants_video:
+            self._shown = (beat.frame, None)
             return None
         patch: MouthPatch | None = None
         if beat.order is not None:
             patch = self._mouths.take(beat.order)
+        self._shown = (beat.frame, patch)
         self.counts.late_mouths += beat.late
         if self._maker.full:
             self.counts.skipped += 1

@@ -22,12 +22,12 @@ from pipeline.mouths import MouthOrders
 from pipeline.picture import PictureMaker
 from pipeline.playout import Playout, QueueFull
 from pipeline.rate_control import RateControl
-from pipeline.release import Release
+from pipeline.release import Release, Shown
 from pipeline.speech_feed import Opener, SpeechFeed
 from pipeline.stats import SessionStats
 from pipeline.workers import WORKERS
 
-__all__ = ["LiveSession", "QueueFull", "SessionClosed", "SpeakerLike", "Viewer", "ViewerClosed"]
+__all__ = ["LiveSession", "QueueFull", "SessionClosed", "Shown", "SpeakerLike", "Viewer", "ViewerClosed"]
 
 log = structlog.get_logger(__name__)
 
@@ -258,6 +258,10 @@ class LiveSession:
             self._tell(Problem("engine_fallback", message, None, {"cause": type(error).__name__}))
 
     # -- figures ------------------------------------------------------------------------------------------------
+
+    def shown(self) -> Shown | None:
+        """The picture of the moment; None: it does not run."""
+        return self._running.release.shown if self._running is not None else None
 
     def stats(self) -> SessionStats:
         playout, mouths, running = self._playout, self._mouths, self._running

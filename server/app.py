@@ -20,6 +20,7 @@ from pipeline.speaker import Speaker
 from pipeline.voices.book import VoiceBook
 from pipeline.voices.voice import VoiceError
 from server import avatars_api, pages, probes, session_events, sessions_api, speech, ws
+from server.admin import api as admin_api
 from server.admission import Limits
 from server.faces import Faces
 from server.keys import (
@@ -29,6 +30,7 @@ from server.keys import (
     METRICS,
     MODEL,
     PEERS,
+    PULSE,
     RECORDINGS,
     RTC,
     SESSIONS,
@@ -44,6 +46,7 @@ from server.metrics import Metrics
 from server.openapi import api as openapi
 from server.parts import avatar_store, build_settings, choose_engine, language_model, rtc_settings
 from server.problems import problem_middleware
+from server.pulse import Pulse
 from server.recordings import Recordings
 from server.rtc.registry import PeerRegistry
 from server.rtvi import api as rtvi
@@ -106,6 +109,7 @@ def build_app(
     app[BUILDER] = AvatarBuilder(store, build_settings(settings), engine.prepare)
     app[RECORDINGS] = Recordings(store.uploads, limits.audio_disk_mb << 20)
     app[PEERS] = PeerRegistry(rtc)
+    app[PULSE] = Pulse(sessions, app[PEERS])
     app[STOPPING] = asyncio.Event()
 
     app.on_response_prepare.append(add_headers(settings))
@@ -119,6 +123,7 @@ def build_app(
     rtvi.add_routes(app, _version())
     ws.add_routes(app)
     probes.add_routes(app)
+    admin_api.add_routes(app)
     pages.add_routes(app, STATIC)
     openapi.add_routes(app, STATIC / "docs.html", _version())
 
@@ -163,6 +168,8 @@ async def _run_parts(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(app[SESSIONS].close)
         await app[SESSIONS].start()
         stack.push_async_callback(app[PEERS].close)
+        stack.push_async_callback(app[PULSE].close)
+        await app[PULSE].start()
         yield
 
 

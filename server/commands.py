@@ -61,6 +61,10 @@ def _avatar(settings: Settings, arguments: argparse.Namespace) -> int:
         store.delete(arguments.id)
         print(f"{arguments.id} is deleted.")
         return 0
+    if arguments.action == "prune":
+        from server.admin.commands import prune
+
+        return prune(store, arguments)
     if arguments.action == "import":
         from server.musetalk_commands import import_avatar
 

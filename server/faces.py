@@ -24,6 +24,9 @@ class Leasing(Protocol):
     def lease(self, avatar_id: str) -> Lease:
         """Open a ready avatar; blocking. Raises AvatarError."""
 
+    def used(self, avatar_id: str) -> None:
+        """A session begins or ends on it; blocking, for a moment once an hour."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenFace:
@@ -57,10 +60,12 @@ class Faces:
         except BaseException:
             self._drop(avatar_id, entry)
             raise
+        self._store.used(avatar_id)
         return opened
 
     def release(self, avatar_id: str) -> None:
         """Give back what `acquire` gave."""
+        self._store.used(avatar_id)
         self._drop(avatar_id, self._entries[avatar_id])
 
     def users(self, avatar_id: str) -> int:

@@ -13,6 +13,7 @@ from pipeline.lipsync.engine import LipSyncEngine
 from pipeline.voices.book import VoiceBook
 from server.listening import Listening
 from server.metrics import Metrics
+from server.pulse import Pulse
 from server.recordings import Recordings
 from server.rtc.registry import PeerRegistry
 from server.rtc.settings import RtcSettings
@@ -30,5 +31,6 @@ SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
 RECORDINGS: web.AppKey[Recordings] = web.AppKey("recordings", Recordings)
 RTC: web.AppKey[RtcSettings] = web.AppKey("rtc", RtcSettings)
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics", Metrics)
+PULSE: web.AppKey[Pulse] = web.AppKey("pulse", Pulse)
 PEERS: web.AppKey[PeerRegistry] = web.AppKey("peers", PeerRegistry)
 STOPPING: web.AppKey[asyncio.Event] = web.AppKey("stopping", asyncio.Event)

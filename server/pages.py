@@ -9,11 +9,11 @@ from aiohttp import web
 
 from server.problems import ProblemError
 
-_PAGES = {"/": "index.html", "/teacher": "teacher.html"}
+_PAGES = {"/": "index.html", "/teacher": "teacher.html", "/admin": "admin.html"}
 
 
 def add_routes(app: web.Application, folder: Path) -> None:
-    """GET /, /teacher and /static/*; with ETags, so that a browser asks again and mostly hears 304."""
+    """GET /, /teacher, /admin and /static/*; with ETags, so that a browser asks again and mostly hears 304."""
 
     def page(name: str) -> web.RouteDef:
         path = next(path for path, file in _PAGES.items() if file == name)

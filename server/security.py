@@ -186,7 +186,7 @@ def add_headers(settings: Settings) -> Any:
         headers["Permissions-Policy"] = "camera=(self), microphone=(self), geolocation=(), payment=(), usb=()"
         headers["Content-Security-Policy"] = policy
         # Pages are revalidated by their ETag; answers of the API are never kept.
-        page = request.path in ("/", "/teacher", "/docs") or request.path.startswith("/static/")
+        page = request.path in ("/", "/teacher", "/admin", "/docs") or request.path.startswith("/static/")
         headers.setdefault("Cache-Control", "no-cache" if page else "no-store")
         origin = request.headers.get("Origin")
         if origins:

@@ -124,8 +124,12 @@ class VoiceBook:
 
     def rests(self, voice: Voice) -> bool:
         """Whether a voice failed a moment ago."""
+        return self.rest_left(voice.name) > 0
+
+    def rest_left(self, name: str) -> float:
+        """Seconds for which the voice of a full name is not asked, because it failed; 0: it would be."""
         now = self._clock()
-        return any(self._resting.get(name, now) > now for name in (voice.name, voice.name.partition(":")[0]))
+        return max(self._resting.get(each, now) - now for each in (name, name.partition(":")[0]))
 
     async def warm_up(self) -> None:
         """Load the built-in voice, so that its first word is as fast as the others. Before serving."""

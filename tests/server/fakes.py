@@ -12,7 +12,7 @@ from avatars.avatar import Avatar
 from pipeline.events import Event, Interrupted, SpeechEnded, SpeechStarted
 from pipeline.lipsync.engine import Progress
 from pipeline.media import SpeechChunk, VideoSettings
-from pipeline.session import QueueFull
+from pipeline.session import QueueFull, Shown
 from pipeline.stats import SessionStats
 from pipeline.voices.book import VoiceBook
 from tests.rtc.fakes import FakeLive
@@ -160,6 +160,9 @@ class FakeSession(FakeLive):
         """The oldest utterance has been said."""
         utterance = self.waiting.pop(0)
         self.on_event(SpeechEnded(utterance, self.generation, "finished", 1.0, "all of it"))
+
+    def shown(self) -> Shown:
+        return Shown(0, None)
 
     def stats(self) -> SessionStats:
         kinds = get_type_hints(SessionStats)
