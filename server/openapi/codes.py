@@ -62,6 +62,7 @@ CODES: dict[str, tuple[int, ...]] = {
     "unknown_voice": (422,),
     "at_capacity": (503,),
     "session_not_found": (404,),
+    "no_picture": (404,),
     "session_stopped": (409,),
     "wrong_token": (401,),
     "too_many_readers": (429,),

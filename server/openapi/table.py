@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
-from server.openapi import avatars, operating, sessions, webrtc
+from server.openapi import admin, avatars, operating, sessions, webrtc
 from server.openapi.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -14,9 +14,10 @@ OPERATIONS: tuple[Operation, ...] = (
     *avatars.OPERATIONS,
     *webrtc.OPERATIONS,
     *operating.OPERATIONS,
+    *admin.OPERATIONS,
 )
 
-PAGES = frozenset({"/", "/teacher", "/favicon.ico", "/static/{path}", "/docs", "/docs/{file}"})
+PAGES = frozenset({"/", "/teacher", "/admin", "/favicon.ico", "/static/{path}", "/docs", "/docs/{file}"})
 """Addresses of pages and their files, which are not described."""
 
 
