@@ -38,7 +38,7 @@ class ViewerProcess:
         """Connect one viewer and wait for its first picture."""
         await self._tell(do="open", id=viewer)
         offer = await self._hear("sdp")
-        _, answer = await peers.connect("bench", source, codec, offer, near=True)
+        _, answer = await peers.connect("bench", source, codec, offer, place="here")
         await self._tell(do="answer", id=viewer, sdp=answer)
         await self._hear("packets")
 

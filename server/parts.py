@@ -6,7 +6,9 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
 
 from avatars.stages import BuildSettings
 from avatars.store import AvatarStore
@@ -56,9 +58,12 @@ def rtc_settings(settings: Settings) -> RtcSettings:
     """WebRTC's side of the settings. Raises SettingsError."""
     from server.rtc.settings import RtcSettings
 
-    values = settings.webrtc.model_dump(exclude={"turn_password"})
+    values: dict[str, Any] = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in settings.webrtc.model_dump().items()
+    }
     try:
-        return RtcSettings(**values, turn_password=settings.webrtc.turn_password.get_secret_value())
+        return RtcSettings(**values)
     except ValueError as error:
         raise SettingsError(f"webrtc: {error}") from error
 

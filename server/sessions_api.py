@@ -15,6 +15,7 @@ from server.bodies import read_json
 from server.keys import LISTENING, PEERS, RTC, SESSIONS, SETTINGS, STORE
 from server.parts import persona_of
 from server.problems import ProblemError
+from server.rtc.ice_servers import for_viewer
 from server.security import require_manager, session_of
 from server.sessions import Session, iso, summary
 from server.tutors import avatar_for
@@ -99,7 +100,7 @@ def _created(app: web.Application, session: Session) -> dict[str, Any]:
         "status": "ready",
         "whep_url": f"/v1/sessions/{session.id}/whep",
         "rtvi_url": f"/v1/sessions/{session.id}/rtvi?token={session.token}",
-        "ice_servers": app[RTC].ice_servers_json(),
+        **ice(app, session.id),
         "expires_at": iso(time.time() + sessions.remaining(session)),
         "avatar_id": session.avatar_id,
         "tutor_id": session.tutor_id,
@@ -118,7 +119,9 @@ async def show_all(request: web.Request) -> web.Response:
 
 
 async def show(request: web.Request) -> web.Response:
-    found = summary(request.app[SESSIONS], session_of(request))
+    """With fresh TURN credentials, for a page that makes its connection anew."""
+    session = session_of(request)
+    found = {**summary(request.app[SESSIONS], session), **ice(request.app, session.id)}
     return web.json_response({**found, "listening": asdict(request.app[LISTENING].availability)})
 
 
@@ -168,8 +171,18 @@ async def stats(request: web.Request) -> web.Response:
 async def webrtc_config(request: web.Request) -> web.Response:
     """For pages that make their own peer; TURN credentials are in it, so it needs what managing needs."""
     require_manager(request)
-    servers = request.app[RTC].ice_servers_json()
-    return web.json_response({"ice_servers": servers, "iceServers": servers})
+    found = ice(request.app, "config")
+    same = {"iceServers": found["ice_servers"], "iceTransportPolicy": found["ice_transport_policy"]}
+    return web.json_response({**found, **same})
+
+
+def ice(app: web.Application, name: str) -> dict[str, Any]:
+    """What a viewer's peer needs: ice_servers, with credentials made now for `name`, and ice_transport_policy."""
+    rtc = app[RTC]
+    return {
+        "ice_servers": for_viewer(rtc, name, time.time()),
+        "ice_transport_policy": rtc.ice_transport_policy,
+    }
 
 
 async def voices(request: web.Request) -> web.Response:

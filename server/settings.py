@@ -191,14 +191,17 @@ class WebRtcSettings(_Group):
     turn_server_local: str = ""
     turn_username: str = ""
     turn_password: SecretStr = SecretStr("")
+    turn_secret: SecretStr = SecretStr("")
+    turn_seconds: Annotated[int, Field(ge=60, le=2_592_000)] = 14_400
+    ice_transport_policy: Literal["all", "relay"] = "all"
 
     @field_validator("public_ip")
     @classmethod
     def _address(cls, value: str) -> str:
         import ipaddress
 
-        if value:
-            ipaddress.ip_address(value)
+        for each in value.split(",") if value else ():
+            ipaddress.ip_address(each.strip())
         return value
 
     @model_validator(mode="after")
@@ -265,6 +268,8 @@ OPERATOR_NAMES: dict[str, tuple[str, str]] = {
     "WEBRTC_TURN_SERVER_LOCAL": ("webrtc", "turn_server_local"),
     "WEBRTC_TURN_USERNAME": ("webrtc", "turn_username"),
     "WEBRTC_TURN_PASSWORD": ("webrtc", "turn_password"),
+    "WEBRTC_TURN_SECRET": ("webrtc", "turn_secret"),
+    "WEBRTC_ICE_TRANSPORT_POLICY": ("webrtc", "ice_transport_policy"),
     "TTS_VOICE": ("voice", "default"),
 }
 """Environment names that operators already use. Every setting also has the form LECTERN_GROUP__KEY."""

@@ -5,10 +5,13 @@ CORS is the whole server's matter (server/security.py), errors are problem+json 
 
 from __future__ import annotations
 
+import time
+
 from aiohttp import web
 
 from server.bodies import BodySource, read_limited
 from server.problems import ProblemError
+from server.rtc.ice_servers import for_viewer, links
 from server.rtc.joining import SessionLookup, join, refusal
 from server.rtc.offer import MAX_CHARS, BadOffer, read_fragment
 from server.rtc.registry import Entry, PeerRegistry
@@ -49,7 +52,7 @@ class WhepEndpoint:
         response.headers["Location"] = f"{request.path}/{entry.id}"
         response.headers["ETag"] = entry.tag
         response.headers["Accept-Patch"] = FRAGMENT
-        for link in self._peers.settings.ice_server_links():
+        for link in links(for_viewer(self._peers.settings, session.id, time.time())):
             response.headers.add("Link", link)
         return response
 

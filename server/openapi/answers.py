@@ -54,6 +54,13 @@ class IceServer(Told):
     credential: str | None = None
 
 
+class Ice(Told):
+    """For RTCPeerConnection's configuration. TURN credentials are made anew for each answer."""
+
+    ice_servers: list[IceServer]
+    ice_transport_policy: Literal["all", "relay"]
+
+
 class _Session(Told):
     session_id: str
     avatar_id: str
@@ -63,7 +70,7 @@ class _Session(Told):
     expires_at: datetime = Field(description="When it ends if nobody is there from now on.")
 
 
-class SessionCreated(_Session):
+class SessionCreated(_Session, Ice):
     """engine_url: the WebSocket for the student's browser. engine_token: for everything under whep_url."""
 
     engine_url: str
@@ -71,7 +78,6 @@ class SessionCreated(_Session):
     status: Literal["ready"]
     whep_url: str
     rtvi_url: str
-    ice_servers: list[IceServer]
     mode: Literal["model", "demo"]
     listening: Availability
 
@@ -83,7 +89,7 @@ class SessionSummary(_Session):
     created_at: datetime
 
 
-class SessionShown(SessionSummary):
+class SessionShown(SessionSummary, Ice):
     listening: Availability
 
 
@@ -123,11 +129,11 @@ class VoiceList(Told):
     voices: list[Voice]
 
 
-class IceServers(Told):
-    """The same list twice, once as RTCPeerConnection's configuration names it."""
+class IceServers(Ice):
+    """Both twice, once as RTCPeerConnection's configuration names them."""
 
-    ice_servers: list[IceServer]
     iceServers: list[IceServer]
+    iceTransportPolicy: Literal["all", "relay"]
 
 
 # -- avatars ------------------------------------------------------------------------------------------------------

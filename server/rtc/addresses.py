@@ -5,30 +5,41 @@ from __future__ import annotations
 import ipaddress
 import random
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from server.rtc.settings import RtcSettings
 
 LOOPBACK = "127.0.0.1"
-MAX_ADDRESSES = 8  # a machine with many bridges: a socket a viewer on each is enough
+MAX_ADDRESSES = 8  # a machine with many bridges: this many are enough
+
+Place = Literal["here", "inside", "outside"]
+"""Where a viewer signals from: this machine, a private network, or anywhere else."""
+
+_PRIVATE = tuple(
+    ipaddress.ip_network(each)
+    for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10")
+)
 
 
-def is_loopback(address: str | None) -> bool:
-    """Whether a viewer that signals from this address is on this machine."""
+def place_of(address: str | None) -> Place:
+    """Where the address that a viewer signals from lies. Behind a proxy that is the proxy's: then more is offered."""
     try:
-        ip = ipaddress.ip_address(address or "")
+        ip = ipaddress.ip_address((address or "").partition("%")[0])
     except ValueError:
-        return False
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return (mapped or ip).is_loopback
+        return "outside"
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.is_loopback:
+        return "here"
+    return "inside" if any(ip in network for network in _PRIVATE) else "outside"
 
 
-def to_bind(settings: RtcSettings, own: Sequence[str], *, near: bool) -> list[str]:
-    """The addresses to listen on. own: the machine's, without loopback. near: the viewer is on this machine.
+def to_bind(settings: RtcSettings, own: Sequence[str], place: Place) -> list[str]:
+    """The addresses to listen on. own: the machine's, without loopback. place: where the viewer is.
 
     A machine without a network has only loopback, and a viewer on the machine itself can always reach that.
     """
     chosen = list(own[:MAX_ADDRESSES])
-    if settings.loopback == "on" or (settings.loopback == "auto" and (near or not chosen)):
+    if settings.loopback == "on" or (settings.loopback == "auto" and (place == "here" or not chosen)):
         chosen.append(LOOPBACK)
     return chosen
 
@@ -42,14 +53,19 @@ def to_try(settings: RtcSettings) -> Sequence[int]:
     return [*ports[start:], *ports[:start]]
 
 
-def advertiser(settings: RtcSettings) -> Callable[[str], str]:
-    """From a bound address to the one that the viewer is told."""
-    if not settings.public_ip:
-        return lambda address: address
-    public = ipaddress.ip_address(settings.public_ip)
+def advertiser(settings: RtcSettings, place: Place) -> Callable[[str], list[str]]:
+    """From a bound address to those that the viewer is told: the public one of its IP version in its place.
 
-    def advertise(address: str) -> str:
+    A viewer in a private network may be in this machine's: the way out to the public address and back in again is
+    closed in many routers, so it is told the machine's own address, too.
+    """
+    public = {ipaddress.ip_address(each).version: each for each in settings.public_ips}
+
+    def advertise(address: str) -> list[str]:
         ip = ipaddress.ip_address(address)
-        return str(public) if ip.version == public.version and not ip.is_loopback else address
+        told = public.get(ip.version)
+        if told is None or ip.is_loopback:
+            return [address]
+        return [told] if place == "outside" else [told, address]
 
     return advertise

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from server.problems import ProblemError, at_capacity
-from server.rtc.addresses import is_loopback
+from server.rtc.addresses import place_of
 from server.rtc.data_channel import ChannelSink, DataChannel
 from server.rtc.offer import BadOffer, read_offer
-from server.rtc.private import NoPortError
+from server.rtc.private_ice import NoPortError, NoRelayError
 from server.rtc.registry import Entry, PeerRegistry, TooManyPeersError
 from server.sessions import Session
 
@@ -46,8 +46,7 @@ async def join(
     """Answer a viewer's offer; the session counts the viewer as present until its connection has gone.
 
     client: the address that the offer came from. talk: gives who talks in the viewer's data channel; without it there
-    is none. Raises ProblemError: 400 and 422 with the codes of BadOffer, 503
-    at_capacity.
+    is none. Raises ProblemError: 400 and 422 with the codes of BadOffer, 503 at_capacity and turn_unavailable, 504.
     """
     try:
         data = talk is not None
@@ -61,7 +60,7 @@ async def join(
             live,
             live.video.codec,
             checked,
-            near=is_loopback(client),
+            place=place_of(client),
             microphone=hearing.open if hearing is not None else None,
             talk=talk,
             presence=lambda entry: sessions.present(session, _ender(peers, entry)),
@@ -72,6 +71,13 @@ async def join(
         raise at_capacity(str(error), error.retry_after) from error
     except NoPortError as error:
         raise at_capacity("No UDP port is free for a further viewer; see WEBRTC_PORT_MIN and _MAX.", 10) from error
+    except NoRelayError as error:
+        raise ProblemError(
+            503,
+            "turn_unavailable",
+            f"Sound and picture go through a TURN server here, and there is no way to it: {error}.",
+            headers={"Retry-After": "10"},
+        ) from error
     except TimeoutError as error:
         raise ProblemError(504, "answer_timeout", "The answer could not be made in time. Try again.") from error
 

@@ -16,6 +16,7 @@ from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
     RTCDtlsTransport,
+    RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCRtpSender,
     RTCSessionDescription,
@@ -28,10 +29,11 @@ from av.packet import Packet
 from av.stream import Stream
 
 from pipeline.session import SessionClosed
-from server.rtc import private
-from server.rtc.addresses import advertiser, to_bind, to_try
+from server.rtc import private, private_ice
+from server.rtc.addresses import Place, advertiser, to_bind, to_try
 from server.rtc.data_channel import ChannelSink, DataChannel
 from server.rtc.heartbeat import Heartbeat
+from server.rtc.ice_servers import for_server
 from server.rtc.microphone import Microphone, SoundSink
 from server.rtc.offer import MAX_CANDIDATES, BadOffer, Offer, complete_answer, read_offer
 from server.rtc.settings import RtcSettings
@@ -71,8 +73,8 @@ class Peer:
 
     codec: of the session's picture, "h264" or "vp8". microphone: gives the place for the viewer's sound, where the
     offer has a microphone. talk: gives who talks in the first data channel that the viewer opens, where the offer
-    (checked with `data`) has any. near: the viewer signals from this machine. ended: called (on the event loop, at
-    most once) when the connection ended by itself; `reason` then says why, and the owner closes it.
+    (checked with `data`) has any. place: where the viewer signals from. ended: called (on the event loop, at most
+    once) when the connection ended by itself; `reason` then says why, and the owner closes it.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class Peer:
         codec: str,
         settings: RtcSettings,
         *,
-        near: bool = False,
+        place: Place = "outside",
         microphone: Callable[[], SoundSink] | None = None,
         talk: Callable[[DataChannel], ChannelSink] | None = None,
         ended: Callable[[], None] = lambda: None,
@@ -94,7 +96,7 @@ class Peer:
         self._source = source
         self._codec = codec
         self._settings = settings
-        self._near = near
+        self._place = place
         self._ended = ended
         self._clock = clock
         self._begun = clock()
@@ -107,7 +109,11 @@ class Peer:
         self._estimate: int | None = None
         self._keys_wanted = 0
         self._pc = RTCPeerConnection(
-            RTCConfiguration(iceServers=settings.own_ice_servers(), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+            RTCConfiguration(
+                iceServers=for_server(settings, time.time()),
+                iceTransportPolicy=RTCIceTransportPolicy(settings.ice_transport_policy),
+                bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
+            )
         )
         self._connect = private.OwnedConnect(self._pc)
         self._pc.on("connectionstatechange", self._state_changed)
@@ -123,7 +129,7 @@ class Peer:
     async def answer(self, sdp: str | Offer) -> str:
         """The answer to an offer, with this machine's candidates; the handshake starts at once.
 
-        Raises BadOffer, private.NoPortError, SessionClosed when it is closed meanwhile.
+        Raises BadOffer, private_ice.NoPortError and NoRelayError, SessionClosed when it is closed meanwhile.
         """
         offer = sdp if isinstance(sdp, Offer) else read_offer(sdp)
         async with self._answering:  # what is bound here after the sockets were closed would stay
@@ -140,12 +146,13 @@ class Peer:
         for kind in offer.played:
             self._add(kind)
         transport = self._transport.transport
-        private.watch_ice(transport, self._heard)
-        private.gather_with(
+        private_ice.watch_ice(transport, self._heard)
+        private_ice.gather_with(
             transport,
-            addresses=lambda own: to_bind(self._settings, own, near=self._near),
+            addresses=lambda own: to_bind(self._settings, own, self._place),
             ports=lambda: to_try(self._settings),
-            advertise=advertiser(self._settings),
+            advertise=advertiser(self._settings, self._place),
+            relay_only=self._settings.relay_only,
             limit=SERVERS_SECONDS,
         )
         try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from server.rtc import private
+from server.rtc.addresses import Place
 from server.rtc.data_channel import ChannelSink, DataChannel
 from server.rtc.microphone import SoundSink
 from server.rtc.offer import Offer
@@ -62,7 +63,7 @@ class PeerRegistry:
         codec: str,
         offer: str | Offer,
         *,
-        near: bool = False,
+        place: Place = "outside",
         microphone: Callable[[], SoundSink] | None = None,
         talk: Callable[[DataChannel], ChannelSink] | None = None,
         presence: Callable[[Entry], AbstractContextManager[None]] | None = None,
@@ -72,7 +73,7 @@ class PeerRegistry:
         microphone: gives the place for the viewer's sound, where the offer (checked with `listen`) has one.
         talk: gives who talks in the viewer's data channel, where the offer (checked with `data`) has one.
         presence: entered now and left when the connection has gone (keeps the session awake). Raises BadOffer,
-        TooManyPeersError, private.NoPortError.
+        TooManyPeersError, private_ice.NoPortError and NoRelayError.
         """
         self._check_room(session_id)
         entry_id = secrets.token_urlsafe(16)
@@ -80,7 +81,7 @@ class PeerRegistry:
             source,
             codec,
             self.settings,
-            near=near,
+            place=place,
             microphone=microphone,
             talk=talk,
             ended=lambda: self._ended(entry_id),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from server.bodies import read_json
 from server.keys import PEERS, RTC, SESSIONS
 from server.problems import ProblemError
+from server.rtc.ice_servers import for_viewer
 from server.rtc.joining import join, refusal
 from server.rtc.offer import MAX_CANDIDATES, BadOffer, read_offer
 from server.rtc.registry import Entry, PeerRegistry
@@ -89,9 +91,8 @@ class RtviEndpoint:
         """A new session, as `POST /v1/sessions` makes it; its body may stand in `body`."""
         require_manager(request)
         session = await new_session(request.app, (await read_json(request, Start)).body)
-        return web.json_response(
-            {"sessionId": session.id, "iceConfig": {"iceServers": request.app[RTC].ice_servers_json()}}
-        )
+        servers = for_viewer(request.app[RTC], session.id, time.time())
+        return web.json_response({"sessionId": session.id, "iceConfig": {"iceServers": servers}})
 
     async def _offer(self, request: web.Request, session: Session) -> web.Response:
         body = await read_json(request, RtviOffer)

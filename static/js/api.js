@@ -35,6 +35,7 @@ import { t } from "./i18n.js";
  * @property {string} engine_token
  * @property {string} whep_url
  * @property {RTCIceServer[]} ice_servers
+ * @property {RTCIceTransportPolicy} [ice_transport_policy]
  * @property {Listening} [listening]
  */
 
@@ -192,12 +193,16 @@ export async function createSession(avatarId, student) {
   return response.json();
 }
 
-/** Whether a session still lives: asks the server. @param {SessionInfo} info */
+/**
+ * Whether a session still lives: asks the server, which answers with the session's record.
+ * @param {SessionInfo} info @returns {Promise<Partial<SessionInfo>>}
+ */
 export async function probeSession(info) {
-  await request(`/v1/sessions/${encodeURIComponent(info.session_id)}`, {
+  const response = await request(`/v1/sessions/${encodeURIComponent(info.session_id)}`, {
     headers: { Authorization: `Bearer ${info.engine_token}` },
     timeout: 5000,
   });
+  return response.json();
 }
 
 /** End a session; `keepalive` lets the call outlive the page. @param {SessionInfo} info @param {boolean} keepalive */

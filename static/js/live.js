@@ -107,7 +107,8 @@ export class LiveSession extends EventTarget {
   async #openMedia() {
     const info = this.#known();
     this.media?.close();
-    const media = new WhepClient(info.whep_url, info.engine_token, info.ice_servers ?? [], this.talks && this.listening.available);
+    const ice = { iceServers: info.ice_servers ?? [], iceTransportPolicy: info.ice_transport_policy ?? "all" };
+    const media = new WhepClient(info.whep_url, info.engine_token, ice, this.talks && this.listening.available);
     this.media = media;
     this.link = new LinkWatch();
     this.dispatchEvent(new CustomEvent("stream", { detail: media.stream }));
@@ -186,7 +187,9 @@ export class LiveSession extends EventTarget {
   /** @param {boolean} meant the server ended the session on purpose: do not replace it */
   async #attempt(meant) {
     try {
-      await probeSession(this.#known());
+      // TURN credentials may have run out meanwhile; the session's record has fresh ones.
+      const { ice_servers, ice_transport_policy } = await probeSession(this.#known());
+      if (ice_servers) this.info = { ...this.#known(), ice_servers, ice_transport_policy };
     } catch (error) {
       if (!isGone(error) || meant) throw error;
       this.media?.close();

@@ -25,13 +25,14 @@ export function fragment(sdp, candidates, complete) {
 
 export class WhepClient {
   /**
-   * @param {string} url @param {string} token @param {RTCIceServer[]} iceServers
+   * @param {string} url @param {string} token
+   * @param {RTCConfiguration} ice the ICE servers, and whether to go through them only
    * @param {boolean} microphone offer one: silent until its sender is given a track, and then without a new offer
    */
-  constructor(url, token, iceServers, microphone) {
+  constructor(url, token, ice, microphone) {
     this.url = url;
     this.token = token;
-    this.pc = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
+    this.pc = new RTCPeerConnection({ ...ice, bundlePolicy: "max-bundle" });
     this.stream = new MediaStream();
     /** When the offer was handed to the network, in ms of `performance.now()`. */
     this.offeredAt = 0;

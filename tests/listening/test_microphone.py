@@ -99,7 +99,7 @@ async def calling(sound: np.ndarray, *, listen: bool = True) -> AsyncIterator[Ca
         try:
             offer = read_offer(await viewer.offer(), listen=listen)
             _, answer = await peers.connect(
-                "s", live, "h264", offer, near=True, microphone=(lambda: sink) if listen else None
+                "s", live, "h264", offer, place="here", microphone=(lambda: sink) if listen else None
             )
             await viewer.accept(answer)
             yield Call(viewer, microphone, sink, peers, answer)

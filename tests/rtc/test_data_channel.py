@@ -61,7 +61,7 @@ def connect(live: FakeLive, peers: PeerRegistry, viewers: list[AiortcViewer]) ->
             return sinks[-1]
 
         offer = read_offer(change(await viewer.offer()), data=True)
-        entry, answer = await peers.connect("s", live, "h264", offer, near=True, talk=talk)
+        entry, answer = await peers.connect("s", live, "h264", offer, place="here", talk=talk)
         await viewer.accept(answer)
         await until(lambda: bool(sinks) and channel.readyState == "open")
         return viewer, channel, entry.peer, sinks[0]
@@ -225,6 +225,6 @@ async def test_without_somebody_who_talks_there_is_no_channel(
     viewer = AiortcViewer()
     viewers.append(viewer)
     channel = viewer.pc.createDataChannel("chat")
-    _, answer = await peers.connect("s", live, "h264", await viewer.offer(), near=True)
+    _, answer = await peers.connect("s", live, "h264", await viewer.offer(), place="here")
     assert "m=application 0 " in answer
     assert channel.readyState == "connecting"

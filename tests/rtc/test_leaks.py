@@ -16,7 +16,7 @@ from tests.rtc.fakes import FakeLive
 async def come_and_go(peers: PeerRegistry, live: FakeLive, way: int) -> None:
     """way 0: the viewer leaves; 1: the server closes it; 2: it never answers the answer."""
     viewer = AiortcViewer()
-    entry, answer = await peers.connect("s", live, "h264", await viewer.offer(), near=True)
+    entry, answer = await peers.connect("s", live, "h264", await viewer.offer(), place="here")
     if way < 2:
         await viewer.accept(answer)
         await until(lambda: viewer.frames >= 1)
@@ -52,7 +52,7 @@ async def test_a_session_that_ends_while_its_viewer_is_answered_leaves_no_socket
     before = held()
     ended = 0
     for steps in range(40):
-        joining = asyncio.create_task(peers.connect("s", live, "h264", offer, near=True))
+        joining = asyncio.create_task(peers.connect("s", live, "h264", offer, place="here"))
         for _ in range(steps):
             await asyncio.sleep(0)
         await peers.close_session("s")

@@ -12,10 +12,10 @@ from aioice import stun
 from aiortc import RTCRtpReceiver
 from aiortc.rtp import RTCP_PSFB_APP, RTCP_PSFB_FIR, RTCP_PSFB_PLI, RtcpPsfbPacket, pack_remb_fci
 
-from server.rtc import private
+from server.rtc import private_ice
 from server.rtc.offer import BadOffer
 from server.rtc.peer import Peer
-from server.rtc.private import NoPortError
+from server.rtc.private_ice import NoPortError
 from server.rtc.registry import Entry, PeerRegistry, TooManyPeersError
 from server.rtc.settings import RtcSettings
 from tests.rtc.clients import AiortcViewer, until
@@ -27,7 +27,7 @@ async def watch(
 ) -> tuple[AiortcViewer, Entry]:
     viewer = AiortcViewer(kinds or ("audio", "video"), direction)
     viewers.append(viewer)
-    entry, answer = await peers.connect("s", live, live.video.codec, await viewer.offer(), near=True)
+    entry, answer = await peers.connect("s", live, live.video.codec, await viewer.offer(), place="here")
     await viewer.accept(answer)
     return viewer, entry
 
@@ -96,7 +96,7 @@ async def test_an_offer_without_candidates_connects(
     viewer = AiortcViewer()
     viewers.append(viewer)
     offer = "\r\n".join(line for line in (await viewer.offer()).split("\r\n") if "candidate" not in line)
-    _, answer = await peers.connect("s", live, "h264", offer, near=True)
+    _, answer = await peers.connect("s", live, "h264", offer, place="here")
     await viewer.accept(answer)
     await until(lambda: viewer.frames >= 3)
 
@@ -187,7 +187,7 @@ async def test_closing_a_session_closes_its_viewers_only(
     await watch(peers, live, viewers)
     other = AiortcViewer()
     viewers.append(other)
-    await peers.connect("other", live, "h264", await other.offer(), near=True)
+    await peers.connect("other", live, "h264", await other.offer(), place="here")
     await peers.close_session("s")
     assert peers.count("s") == 0
     assert peers.count("other") == 1
@@ -263,7 +263,7 @@ async def test_a_machine_without_a_network_still_has_loopback(
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.1"])
     offer = await viewer.offer()
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: [])
-    _, answer = await peers.connect("s", live, "h264", offer, near=False)
+    _, answer = await peers.connect("s", live, "h264", offer, place="outside")
     await viewer.accept(answer)
     await until(lambda: viewer.frames >= 3)
 
@@ -296,7 +296,7 @@ async def test_closing_in_the_middle_of_the_handshake_leaves_no_task(live: FakeL
     before = asyncio.all_tasks()
     for pause in (0, 0.01, 0.03, 0.05, 0.07):
         viewer = AiortcViewer()
-        peer = Peer(live, "h264", RtcSettings(), near=True)
+        peer = Peer(live, "h264", RtcSettings(), place="here")
         await viewer.accept(await peer.answer(await viewer.offer()))
         await asyncio.sleep(pause)
         await peer.close()
@@ -347,7 +347,7 @@ async def test_the_answer_names_the_address_that_a_stun_server_sees(
     port = transport.get_extra_info("sockname")[1]
     peers = PeerRegistry(RtcSettings(stun_server=f"127.0.0.1:{port}", loopback="off"))
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.2"])
-    monkeypatch.setattr(private, "_reaches_out", lambda host: True)
+    monkeypatch.setattr(private_ice, "_reaches_out", lambda host: True)
     try:
         viewer = AiortcViewer()
         viewers.append(viewer)

@@ -1,4 +1,4 @@
-"""Fails when aiortc or aioice change one of the private names that server/rtc/private.py relies on."""
+"""Fails when aiortc or aioice change one of the private names that server/rtc/private.py and private_ice.py rely on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import aiortc.rtcrtpsender
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
 
-from server.rtc import private
+from server.rtc import private, private_ice
 
 
 def parameters(function: object) -> list[str]:
@@ -83,7 +83,7 @@ async def test_a_connection_has_every_attribute_that_is_touched() -> None:
         assert connection._query_consent_task is None
         assert "self.__connect()" in source(RTCPeerConnection.setLocalDescription)
         private.OwnedConnect(pc)
-        private.watch_ice(transport, lambda: None)
+        private_ice.watch_ice(transport, lambda: None)
         private.watch_feedback(
             transceiver.sender, heard=lambda: None, key_wanted=lambda: None, estimate=lambda bitrate: None
         )
@@ -93,7 +93,7 @@ async def test_a_connection_has_every_attribute_that_is_touched() -> None:
 
 def test_a_name_that_has_gone_is_an_error_and_not_a_silent_attribute() -> None:
     with pytest.raises(private.PrivateNameChangedError, match="_gone"):
-        private._override(object(), "_gone", 1)
+        private.override(object(), "_gone", 1)
 
 
 async def test_data_channels_have_every_name_that_is_touched() -> None:

@@ -2,48 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from server.rtc.addresses import advertiser, is_loopback, to_bind, to_try
+from server.rtc.addresses import Place, advertiser, place_of, to_bind, to_try
 from server.rtc.settings import RtcSettings
-
-
-def test_by_default_no_server_is_asked() -> None:
-    settings = RtcSettings()
-    assert settings.ice_servers_json() == []
-    assert settings.own_ice_servers() == []
-    assert settings.ice_server_links() == []
-
-
-def test_viewers_get_the_servers_with_credentials_and_this_machine_uses_its_own_way() -> None:
-    settings = RtcSettings(
-        stun_server="stun.example.net:3478",
-        turn_server="turn:turn.example.net:3478?transport=udp",
-        turn_server_local="turn:10.0.0.5:3478",
-        turn_username='us"er',
-        turn_password="pass\\word",
-    )
-    assert settings.ice_servers_json() == [
-        {"urls": ["stun:stun.example.net:3478"]},
-        {
-            "urls": ["turn:turn.example.net:3478?transport=udp"],
-            "username": 'us"er',
-            "credential": "pass\\word",
-        },
-    ]
-    assert settings.ice_server_links() == [
-        '<stun:stun.example.net:3478>; rel="ice-server"',
-        '<turn:turn.example.net:3478?transport=udp>; rel="ice-server"; username="us\\"er"; '
-        'credential="pass\\\\word"; credential-type="password"',
-    ]
-    assert [server.urls for server in settings.own_ice_servers()] == [
-        "stun:stun.example.net:3478",
-        "turn:10.0.0.5:3478",
-    ]
-
-
-def test_with_a_known_public_address_no_stun_server_is_asked() -> None:
-    settings = RtcSettings(stun_server="stun:stun.example.net", public_ip="203.0.113.7")
-    assert settings.own_ice_servers() == []
-    assert settings.ice_servers_json() != []
 
 
 @pytest.mark.parametrize(
@@ -55,6 +15,17 @@ def test_with_a_known_public_address_no_stun_server_is_asked() -> None:
         ({"port_min": 80, "port_max": 90}, "WEBRTC_PORT_MIN"),
         ({"stun_server": "http://stun.example.net"}, "WEBRTC_STUN_SERVER"),
         ({"turn_server": "turn:bad host"}, "WEBRTC_TURN_SERVER"),
+        ({"turn_server": ",".join(["t"] * 9)}, "WEBRTC_TURN_SERVER has too many"),
+        ({"turn_server": "t:1", "turn_server_local": "a:1,b:1", "turn_secret": "s"}, "WEBRTC_TURN_SERVER_LOCAL"),
+        ({"turn_server": "t:1"}, "WEBRTC_TURN_SECRET"),
+        ({"turn_server": "t:1", "turn_username": "u"}, "WEBRTC_TURN_PASSWORD"),
+        ({"turn_server": "t:1", "turn_secret": "s", "turn_username": "u"}, "not both"),
+        ({"turn_secret": "s"}, "need WEBRTC_TURN_SERVER"),
+        ({"turn_server": "turns:t?transport=udp", "turn_secret": "s"}, "DTLS"),
+        ({"turn_server": "t:1", "turn_secret": "s", "turn_seconds": 5}, "turn_seconds"),
+        ({"ice_transport_policy": "relay"}, "WEBRTC_TURN_SERVER"),
+        ({"ice_transport_policy": "none"}, "WEBRTC_ICE_TRANSPORT_POLICY"),
+        ({"public_ip": "203.0.113.7,203.0.113.8"}, "one address of each"),
         ({"loopback": "maybe"}, "loopback"),
         ({"max_peers_per_session": 0}, "max_peers"),
     ],
@@ -65,17 +36,18 @@ def test_values_that_cannot_work_are_named(values: dict[str, object], name: str)
 
 
 @pytest.mark.parametrize(
-    ("loopback", "own", "near", "bound"),
+    ("loopback", "own", "place", "bound"),
     [
-        ("auto", ["192.0.2.1"], False, ["192.0.2.1"]),
-        ("auto", ["192.0.2.1"], True, ["192.0.2.1", "127.0.0.1"]),
-        ("auto", [], False, ["127.0.0.1"]),
-        ("on", ["192.0.2.1"], False, ["192.0.2.1", "127.0.0.1"]),
-        ("off", ["192.0.2.1"], True, ["192.0.2.1"]),
+        ("auto", ["192.0.2.1"], "outside", ["192.0.2.1"]),
+        ("auto", ["192.0.2.1"], "inside", ["192.0.2.1"]),
+        ("auto", ["192.0.2.1"], "here", ["192.0.2.1", "127.0.0.1"]),
+        ("auto", [], "outside", ["127.0.0.1"]),
+        ("on", ["192.0.2.1"], "outside", ["192.0.2.1", "127.0.0.1"]),
+        ("off", ["192.0.2.1"], "here", ["192.0.2.1"]),
     ],
 )
-def test_loopback_is_offered_when_it_helps(loopback: str, own: list[str], near: bool, bound: list[str]) -> None:
-    assert to_bind(RtcSettings(loopback=loopback), own, near=near) == bound  # type: ignore[arg-type]
+def test_loopback_is_offered_when_it_helps(loopback: str, own: list[str], place: Place, bound: list[str]) -> None:
+    assert to_bind(RtcSettings(loopback=loopback), own, place) == bound  # type: ignore[arg-type]
 
 
 def test_the_whole_port_range_is_tried() -> None:
@@ -85,15 +57,48 @@ def test_the_whole_port_range_is_tried() -> None:
 
 
 def test_the_public_address_stands_for_the_machines_own_of_its_version() -> None:
-    advertise = advertiser(RtcSettings(public_ip="203.0.113.7"))
-    assert advertise("10.0.0.4") == "203.0.113.7"
-    assert advertise("127.0.0.1") == "127.0.0.1"
-    assert advertise("fd00::2") == "fd00::2"
+    advertise = advertiser(RtcSettings(public_ip="203.0.113.7"), "outside")
+    assert advertise("10.0.0.4") == ["203.0.113.7"]
+    assert advertise("127.0.0.1") == ["127.0.0.1"]
+    assert advertise("fd00::2") == ["fd00::2"]
+
+
+def test_there_may_be_a_public_address_of_each_version() -> None:
+    advertise = advertiser(RtcSettings(public_ip="2001:db8::7, 203.0.113.7"), "outside")
+    assert advertise("10.0.0.4") == ["203.0.113.7"]
+    assert advertise("fd00::2") == ["2001:db8::7"]
+
+
+@pytest.mark.parametrize("place", ["here", "inside"])
+def test_a_viewer_in_a_private_network_is_told_the_machines_own_address_too(place: Place) -> None:
+    assert advertiser(RtcSettings(public_ip="203.0.113.7"), place)("10.0.0.4") == ["203.0.113.7", "10.0.0.4"]
+    assert advertiser(RtcSettings(), place)("10.0.0.4") == ["10.0.0.4"]
 
 
 @pytest.mark.parametrize(
-    ("address", "near"),
-    [("127.0.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("192.0.2.1", False), (None, False), ("?", False)],
+    ("address", "place"),
+    [
+        ("127.0.0.1", "here"),
+        ("::1", "here"),
+        ("::ffff:127.0.0.1", "here"),
+        ("192.168.3.4", "inside"),
+        ("172.31.0.9", "inside"),
+        ("::ffff:10.0.0.9", "inside"),
+        ("fe80::1%eth0", "inside"),
+        ("fd00::2", "inside"),
+        ("203.0.113.9", "outside"),
+        ("2001:db8::1", "outside"),
+        ("172.32.0.9", "outside"),
+        (None, "outside"),
+        ("?", "outside"),
+    ],
 )
-def test_who_is_on_this_machine(address: str | None, near: bool) -> None:
-    assert is_loopback(address) is near
+def test_where_a_viewer_is(address: str | None, place: str) -> None:
+    assert place_of(address) == place
+
+
+def test_secrets_are_not_shown() -> None:
+    shown = repr(RtcSettings(turn_server="t:1", turn_secret="hush")) + repr(
+        RtcSettings(turn_server="t:1", turn_username="u", turn_password="hush")
+    )
+    assert "hush" not in shown

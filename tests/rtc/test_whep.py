@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient
+from aioice import Candidate
 
 from server.admission import Limits
 from server.problems import problem_middleware
+from server.rtc import private_ice
+from server.rtc.ice_servers import time_limited
 from server.rtc.registry import PeerRegistry
 from server.rtc.settings import RtcSettings
 from server.sessions import Session, Sessions
@@ -110,6 +114,38 @@ async def test_the_answer_links_the_ice_servers_and_does_not_wait_for_dead_ones(
         '<stun:127.0.0.1:9>; rel="ice-server"',
         '<turn:127.0.0.1:9>; rel="ice-server"; username="u"; credential="p"; credential-type="password"',
     ]
+
+
+RELAY = RtcSettings(turn_server="turn:127.0.0.1:9", turn_secret="north", ice_transport_policy="relay")
+
+
+@pytest.mark.parametrize("house", [RELAY], indirect=True)
+async def test_where_everything_is_relayed_a_dead_turn_server_is_named(house: House) -> None:
+    viewer = AiortcViewer()
+    house.viewers.append(viewer)
+    answer = await house.post(await viewer.offer())
+    body = await problem(answer, 503, "turn_unavailable")
+    assert "did not answer in time" in body["detail"]
+    assert answer.headers["Retry-After"] == "10"
+    await until(lambda: house.peers.count() == 0)
+
+
+@pytest.mark.parametrize("house", [RELAY], indirect=True)
+async def test_links_carry_the_sessions_own_credentials(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def relay(*args: Any) -> list[Candidate]:
+        return [Candidate("1", 1, "udp", 1, "203.0.113.9", 50000, "relay", "0.0.0.0", 9)]
+
+    monkeypatch.setattr(private_ice, "_relay", relay)
+    viewer = AiortcViewer()
+    house.viewers.append(viewer)
+    answer = await house.post(await viewer.offer())
+    assert answer.status == 201, await answer.text()
+    (link,) = answer.headers.getall("Link")
+    found = re.search(r'username="(\d+:(\w+))"; credential="([^"]+)"', link)
+    assert found is not None
+    username, name, credential = found.groups()
+    assert name == house.session.id
+    assert credential == time_limited("north", name, int(username.partition(":")[0])).password
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 import wave
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 
 from avatars.record import AvatarRecord
 from pipeline.events import Problem
+from server import sessions_api
 from tests.rtc.clients import until
 from tests.server.conftest import Serve, add_ready, problem
 
@@ -300,8 +303,33 @@ async def test_voices_and_health(serve: Serve) -> None:
 async def test_ice_servers_are_named(serve: Serve) -> None:
     server = await serve(webrtc={"turn_server": "turn:t.example:3478", "turn_username": "u", "turn_password": "p"})
     expected = [{"urls": ["turn:t.example:3478"], "username": "u", "credential": "p"}]
-    assert (await server.session())["ice_servers"] == expected
-    assert (await (await server.client.get("/v1/webrtc/config")).json())["iceServers"] == expected
+    made = await server.session()
+    assert (made["ice_servers"], made["ice_transport_policy"]) == (expected, "all")
+    config = await (await server.client.get("/v1/webrtc/config")).json()
+    assert (config["iceServers"], config["iceTransportPolicy"]) == (expected, "all")
+    assert (config["ice_servers"], config["ice_transport_policy"]) == (expected, "all")
+
+
+async def test_a_session_gets_turn_credentials_of_its_own_and_fresh_ones_when_it_asks_again(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = {"turn_server": "t.example:3478", "turn_secret": "north", "turn_seconds": 600}
+    server = await serve(webrtc={**turn, "ice_transport_policy": "relay"})
+    now = time.time()
+    made = await server.session()
+    (first,) = made["ice_servers"]
+    assert made["ice_transport_policy"] == "relay"
+    expires, _, name = first["username"].partition(":")
+    assert name == made["session_id"]
+    assert 590 <= int(expires) - now <= 610
+    monkeypatch.setattr(sessions_api, "time", SimpleNamespace(time=lambda: now + 7200))
+    headers = {"Authorization": f"Bearer {made['engine_token']}"}
+    again = await (await server.client.get(f"/v1/sessions/{made['session_id']}", headers=headers)).json()
+    (fresh,) = again["ice_servers"]
+    assert int(fresh["username"].partition(":")[0]) - now > 7200
+    assert fresh["credential"] != first["credential"]
+    listed = await (await server.client.get("/v1/sessions")).json()
+    assert "credential" not in str(listed), "a list shows nobody's credentials"
 
 
 async def test_a_server_that_refuses_new_sessions_goes_on_with_those_it_has(serve: Serve) -> None:

@@ -78,6 +78,8 @@ def test_every_operators_name_reaches_its_setting(tmp_path: Path, monkeypatch: p
         "WEBRTC_TURN_SERVER_LOCAL": ("turn:l:1", "turn:l:1"),
         "WEBRTC_TURN_USERNAME": ("u", "u"),
         "WEBRTC_TURN_PASSWORD": ("p", SecretStr("p")),
+        "WEBRTC_TURN_SECRET": ("s", SecretStr("s")),
+        "WEBRTC_ICE_TRANSPORT_POLICY": ("relay", "relay"),
         "TTS_VOICE": ("en-US-AriaNeural", "en-US-AriaNeural"),
     }
     assert set(values) == set(OPERATOR_NAMES)
@@ -87,8 +89,11 @@ def test_every_operators_name_reaches_its_setting(tmp_path: Path, monkeypatch: p
     for name, (_, value) in values.items():
         group, key = OPERATOR_NAMES[name]
         assert getattr(getattr(settings, group), key) == value
-    rtc = rtc_settings(settings)
-    assert (rtc.turn_password, rtc.port_min) == ("p", 40000)
+    with pytest.raises(SettingsError, match="not both"):
+        rtc_settings(settings)
+    monkeypatch.delenv("WEBRTC_TURN_SECRET")
+    rtc = rtc_settings(load(write(tmp_path, "")))
+    assert (rtc.turn_password, rtc.port_min, rtc.relay_only) == ("p", 40000, True)
 
 
 def test_an_empty_name_counts_as_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +114,8 @@ def test_an_empty_name_counts_as_not_set(tmp_path: Path, monkeypatch: pytest.Mon
         ("sessions: {max_sessions: 0}", "sessions.max_sessions: "),
         ("webrtc: {port_min: 50000}", "webrtc: port_min and port_max go together"),
         ("webrtc: {public_ip: home}", "webrtc.public_ip: "),
+        ("webrtc: {turn_seconds: 1}", "webrtc.turn_seconds: "),
+        ("webrtc: {ice_transport_policy: direct}", "webrtc.ice_transport_policy: "),
         ("server: {allowed_origins: [school.example]}", "server.allowed_origins: "),
         ("server: 5", "server: "),
         ("just text", "groups of settings"),
@@ -160,6 +167,18 @@ def test_relative_paths_start_at_the_config_file(tmp_path: Path) -> None:
 def test_a_turn_address_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="WEBRTC_TURN_SERVER"):
         rtc_settings(load(write(tmp_path, "webrtc: {turn_server: 'http://x'}")))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ice_transport_policy: relay", "WEBRTC_TURN_SERVER"),
+        ("turn_server: t:3478", "WEBRTC_TURN_SECRET"),
+    ],
+)
+def test_webrtc_that_could_not_work_is_refused_at_the_start(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        rtc_settings(load(write(tmp_path, f"webrtc: {{{text}}}")))
 
 
 def test_names_without_effect_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
