@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The one entry point: serve, and small commands for operators (avatar, models, doctor, bench)."""
+"""The one entry point: serve, and small commands for operators (avatar, keys, models, doctor, bench)."""
 
 from __future__ import annotations
 
@@ -62,6 +62,21 @@ def parser() -> argparse.ArgumentParser:
     prune.add_argument("--yes", action="store_true", help="delete them; else nothing is deleted")
     prune.add_argument("--include-sample", action="store_true", help="the sample tutor's, too")
     prune.add_argument("--include-linked", action="store_true", help="those that a tutor is linked to, too")
+
+    keys = commands.add_parser("keys", help="make, list and remove the API keys").add_subparsers(
+        dest="action", required=True
+    )
+    new = keys.add_parser("add", help="make a key and print it, this once")
+    new.add_argument(
+        "--role",
+        required=True,
+        choices=["admin", "service", "teacher"],
+        help="admin: everything; service: the school's own web server; teacher: avatars, tutors, trying them out",
+    )
+    new.add_argument("--name", default="", help="whose it is, for the list")
+    keys.add_parser("list", help="list the keys, without their secrets")
+    gone = keys.add_parser("remove", help="remove a key: it opens nothing any more")
+    gone.add_argument("id", help="what stands between lk_ and the second _")
 
     models = commands.add_parser("models", help="fetch models").add_subparsers(dest="action", required=True)
     fetch = models.add_parser("fetch", help="fetch models that are not in the repository")

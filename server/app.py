@@ -20,12 +20,17 @@ from pipeline.speaker import Speaker
 from pipeline.voices.book import VoiceBook
 from pipeline.voices.voice import VoiceError
 from server import avatars_api, pages, probes, session_events, sessions_api, speech, ws
+from server.access import api as access_api
+from server.access.browsers import browser_guard
+from server.access.headers import add_headers
+from server.access.start import open_keys, open_tokens
 from server.admin import api as admin_api
 from server.admission import Limits
 from server.faces import Faces
 from server.keys import (
     BUILDER,
     ENGINE,
+    KEYS,
     LISTENING,
     METRICS,
     MODEL,
@@ -37,6 +42,7 @@ from server.keys import (
     SETTINGS,
     STOPPING,
     STORE,
+    TOKENS,
     VOICES,
 )
 from server.listening import Listening, listening
@@ -50,7 +56,6 @@ from server.pulse import Pulse
 from server.recordings import Recordings
 from server.rtc.registry import PeerRegistry
 from server.rtvi import api as rtvi
-from server.security import add_headers, browser_guard, is_loopback
 from server.sessions import Sessions
 from server.settings import ROOT, Settings, SettingsError, unused_names
 from server.whep import add_whep_routes
@@ -74,6 +79,7 @@ def build_app(
     engine, book, model, recogniser, live: other ones than the settings choose; for tests.
     """
     started = time.monotonic()
+    keys = open_keys(settings)
     app = web.Application(
         middlewares=[request_log, problem_middleware, browser_guard(settings.server)],
         client_max_size=1 << 20,
@@ -90,12 +96,14 @@ def build_app(
     parts = LiveParts(settings, Faces(store, engine), Speaker(book, settings.voice.default), model, ears, live)
     limits = settings.sessions
     metrics = Metrics()
+    tokens = open_tokens(settings.access)
     sessions = Sessions(
         Limits(limits.max_sessions, limits.first_seconds, limits.leave_seconds, limits.timeout_seconds),
         parts.open,
         parts.close,
         capacity=getattr(engine, "capacity", lambda: None),
         observers=[metrics],
+        tokens=tokens,
     )
     for key, voice in _voices(settings):
         try:
@@ -106,6 +114,7 @@ def build_app(
     app[SETTINGS], app[STORE], app[RTC] = settings, store, rtc
     app[ENGINE], app[VOICES], app[MODEL], app[SESSIONS] = engine, book, model, sessions
     app[LISTENING], app[METRICS] = ears, metrics
+    app[KEYS], app[TOKENS] = keys, tokens
     app[BUILDER] = AvatarBuilder(store, build_settings(settings), engine.prepare)
     app[RECORDINGS] = Recordings(store.uploads, limits.audio_disk_mb << 20)
     app[PEERS] = PeerRegistry(rtc)
@@ -118,6 +127,7 @@ def build_app(
 
     avatars_api.add_routes(app)
     sessions_api.add_routes(app)
+    access_api.add_routes(app)
     session_events.add_routes(app)
     add_whep_routes(app, sessions, app[PEERS], "/v1/sessions/{session_id}/whep")
     rtvi.add_routes(app, _version())
@@ -146,8 +156,6 @@ def build_app(
 
     app.router.add_get("/health", health)
     log.info("engine_chosen", engine=engine.name, why=why)
-    if not is_loopback(settings.server.host) and not settings.server.api_key.get_secret_value():
-        log.warning("open_to_the_network", why="anybody who reaches this server may manage it; set server.api_key")
     for name, reason in unused_names().items():
         log.warning("environment_name_unused", name=name, why=reason)
     return app
@@ -156,6 +164,7 @@ def build_app(
 async def _run_parts(app: web.Application) -> AsyncIterator[None]:
     """Start the parts in order; close them in the opposite one, all of them, whatever fails."""
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(app[KEYS].watched())
         stack.callback(app[ENGINE].close)
         stack.push_async_callback(app[VOICES].close)
         await app[VOICES].warm_up()

@@ -19,7 +19,7 @@ from avatars.record import AvatarRecord, BuildRequest, check_id
 from server.bodies import PartSource, disk_full, next_part, read_form, read_json, stream_to_file, text_field, truth
 from server.keys import BUILDER, SETTINGS, STOPPING, STORE
 from server.problems import ProblemError, from_avatar
-from server.security import require_manager
+from server.security import require_teacher
 
 HEARTBEAT_SECONDS = 10.0
 _MAX_PARTS = 20
@@ -66,7 +66,7 @@ def add_routes(app: web.Application) -> None:
 
 async def create(request: web.Request) -> web.Response:
     """201 as soon as the video is accepted; ?wait=1: when it is ready. 403 forbidden_path outside import_dirs."""
-    require_manager(request)
+    require_teacher(request)
     body = await read_json(request, Import)
     check_id(body.avatar_id)
     _check_consent(body.consent)
@@ -89,7 +89,7 @@ async def create(request: web.Request) -> web.Response:
 
 async def upload(request: web.Request) -> web.Response:
     """The same for a video in the form itself. The parts may come in any order; the file never lies in memory."""
-    require_manager(request)
+    require_teacher(request)
     if request.content_type != "multipart/form-data":
         raise ProblemError(415, "unsupported_media_type", "Send a form: Content-Type multipart/form-data.")
     limit = request.app[SETTINGS].avatars.max_upload_mb << 20
@@ -201,7 +201,7 @@ def described(record: AvatarRecord) -> dict[str, Any]:
 
 
 async def show_all(request: web.Request) -> web.Response:
-    require_manager(request)
+    require_teacher(request)
     records = await asyncio.to_thread(request.app[STORE].list)
     return web.json_response(
         {
@@ -213,20 +213,20 @@ async def show_all(request: web.Request) -> web.Response:
 
 
 async def show(request: web.Request) -> web.Response:
-    require_manager(request)
+    require_teacher(request)
     return web.json_response(described(await _record(request)))
 
 
 async def delete(request: web.Request) -> web.Response:
     """204. 404 when it is not there (any more), 409 in_use while a session is on it."""
-    require_manager(request)
+    require_teacher(request)
     record = await _record(request)
     await request.app[BUILDER].delete(record.id)
     return web.Response(status=204)
 
 
 async def preview(request: web.Request) -> web.StreamResponse:
-    require_manager(request)
+    require_teacher(request)
     await _record(request)
     path = await asyncio.to_thread(request.app[STORE].preview, request.match_info["avatar_id"])
     return web.FileResponse(path, headers={"Content-Type": "image/jpeg", "Cache-Control": "no-cache"})
@@ -234,7 +234,7 @@ async def preview(request: web.Request) -> web.StreamResponse:
 
 async def events(request: web.Request) -> web.StreamResponse:
     """Server-sent events: the record, again after each change; the last one says ready or failed."""
-    require_manager(request)
+    require_teacher(request)
     record = await _record(request)
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
     await response.prepare(request)

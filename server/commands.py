@@ -151,6 +151,12 @@ def _models(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _keys(settings: Settings, arguments: argparse.Namespace) -> int:
+    from server.access.commands import keys
+
+    return keys(settings, arguments)
+
+
 def _doctor(settings: Settings, arguments: argparse.Namespace) -> int:
     from server.doctor import closing, examine, report
 
@@ -166,4 +172,4 @@ def _bench(settings: Settings, arguments: argparse.Namespace) -> int:
     return int(main(arguments.names))
 
 
-_COMMANDS = {"serve": _serve, "avatar": _avatar, "models": _models, "doctor": _doctor, "bench": _bench}
+_COMMANDS = {"serve": _serve, "avatar": _avatar, "keys": _keys, "models": _models, "doctor": _doctor, "bench": _bench}

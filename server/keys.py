@@ -11,6 +11,8 @@ from avatars.store import AvatarStore
 from pipeline.language_model import LanguageModel
 from pipeline.lipsync.engine import LipSyncEngine
 from pipeline.voices.book import VoiceBook
+from server.access.keys import Keys
+from server.access.tokens import Tokens
 from server.listening import Listening
 from server.metrics import Metrics
 from server.pulse import Pulse
@@ -21,6 +23,8 @@ from server.sessions import Sessions
 from server.settings import Settings
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
+KEYS: web.AppKey[Keys] = web.AppKey("keys", Keys)
+TOKENS: web.AppKey[Tokens] = web.AppKey("tokens", Tokens)
 STORE: web.AppKey[AvatarStore] = web.AppKey("store", AvatarStore)
 BUILDER: web.AppKey[AvatarBuilder] = web.AppKey("builder", AvatarBuilder)
 ENGINE: web.AppKey[LipSyncEngine] = web.AppKey("engine", LipSyncEngine)

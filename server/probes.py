@@ -12,7 +12,7 @@ from aiohttp import web
 
 from server.keys import ENGINE, LISTENING, METRICS, PEERS, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
 from server.metrics import CONTENT_TYPE
-from server.security import require_manager
+from server.security import require_service
 
 FREE_BYTES = 200 << 20
 """Less room than this for avatars and recordings is not enough to go on with."""
@@ -50,7 +50,7 @@ async def readyz(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     """Prometheus' text format; for who may manage."""
-    require_manager(request)
+    require_service(request)
     app = request.app
     figures = getattr(app[ENGINE], "figures", None)
     text = await app[METRICS].scrape(app[SESSIONS], app[PEERS], app[STORE], figures() if figures is not None else None)

@@ -32,13 +32,14 @@ class Session:
     """
 
     id: str
-    token: str
+    token: str = field(repr=False)  # as it was made; it expires
     avatar_id: str
     voice: str | None
     student_id: str
     tutor_id: str | None
     kb_id: str | None
     created_at: float  # time.time()
+    token_expires: float = 0.0  # time.time()
     persona: Persona = field(default_factory=Persona)
     live: LiveSession | None = None
     conversation: Conversation | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ import structlog
 
 from pipeline.events import Event
 from pipeline.persona import Persona
+from server.access.tokens import Tokens
 from server.admission import Admission, Due, Limits, Refusal
 from server.problems import ProblemError, at_capacity
 from server.session import Ender, Listener, Session, iso
@@ -64,9 +64,11 @@ class Sessions:
         *,
         capacity: Callable[[], int | None] = lambda: None,
         observers: Sequence[Observer] = (),
+        tokens: Tokens | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """capacity: how many speaking sessions the lip-sync engine can serve, if it knows."""
+        self._tokens = tokens or Tokens.unshared()
         self._observers = tuple(observers)
         self._capacity = capacity
         self._admission = Admission(limits)
@@ -91,15 +93,9 @@ class Sessions:
         return session
 
     def authorise(self, session_id: str, token: str | None) -> Session:
-        """The session if the token is its own (compared in constant time): else 404, or 401 wrong_token."""
+        """The session if the token is its own: else 404, or 401 wrong_token, token_expired."""
         session = self.get(session_id)
-        if token is None or not hmac.compare_digest(_bytes(token), _bytes(session.token)):
-            raise ProblemError(
-                401,
-                "wrong_token",
-                "This session needs its own engine_token.",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+        self._tokens.check(session.id, token)
         return session
 
     def all(self) -> list[Session]:
@@ -167,9 +163,12 @@ class Sessions:
     ) -> Session:
         """A new session, awake: its picture and sound run. 503 at_capacity when every seat is taken."""
         self._or_refuse()
+        session_id = secrets.token_hex(16)
+        token, token_expires = self._tokens.issue(session_id)
         session = Session(
-            id=secrets.token_hex(16),
-            token=secrets.token_urlsafe(32),
+            id=session_id,
+            token=token,
+            token_expires=token_expires,
             avatar_id=avatar_id,
             voice=voice,
             student_id=student_id,
@@ -338,11 +337,6 @@ class Sessions:
         for observer in self._observers:
             observer.refused(refusal)
         raise at_capacity(f"No session can start now: {refusal.reason}. Try again soon.", refusal.retry_after)
-
-
-def _bytes(token: str) -> bytes:
-    """Of a header or a query, whatever bytes came in."""
-    return token.encode(errors="surrogateescape")
 
 
 def summary(sessions: Sessions, session: Session) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from server.keys import LISTENING, PEERS, RTC, SESSIONS, SETTINGS, STORE
 from server.parts import persona_of
 from server.problems import ProblemError
 from server.rtc.ice_servers import for_viewer
-from server.security import require_manager, session_of
+from server.security import require_service, require_teacher, session_of
 from server.sessions import Session, iso, summary
 from server.tutors import avatar_for
 
@@ -67,7 +67,7 @@ def add_routes(app: web.Application) -> None:
 
 
 async def create(request: web.Request) -> web.Response:
-    require_manager(request)
+    require_teacher(request)
     session = await new_session(request.app, await read_json(request, NewSession))
     return web.json_response(
         _created(request.app, session), status=201, headers={"Location": f"/v1/sessions/{session.id}"}
@@ -97,6 +97,7 @@ def _created(app: web.Application, session: Session) -> dict[str, Any]:
         "session_id": session.id,
         "engine_url": f"/ws/{session.id}?token={session.token}",
         "engine_token": session.token,
+        "token_expires_at": iso(session.token_expires),
         "status": "ready",
         "whep_url": f"/v1/sessions/{session.id}/whep",
         "rtvi_url": f"/v1/sessions/{session.id}/rtvi?token={session.token}",
@@ -112,7 +113,7 @@ def _created(app: web.Application, session: Session) -> dict[str, Any]:
 
 
 async def show_all(request: web.Request) -> web.Response:
-    require_manager(request)
+    require_service(request)
     sessions = request.app[SESSIONS]
     found = [summary(sessions, session) for session in sessions.all()]
     return web.json_response({"total": len(found), "max_sessions": sessions.limits.max_sessions, "sessions": found})
@@ -169,8 +170,8 @@ async def stats(request: web.Request) -> web.Response:
 
 
 async def webrtc_config(request: web.Request) -> web.Response:
-    """For pages that make their own peer; TURN credentials are in it, so it needs what managing needs."""
-    require_manager(request)
+    """For pages that make their own peer; TURN credentials are in it, so it needs a key."""
+    require_service(request)
     found = ice(request.app, "config")
     same = {"iceServers": found["ice_servers"], "iceTransportPolicy": found["ice_transport_policy"]}
     return web.json_response({**found, **same})
@@ -186,4 +187,5 @@ def ice(app: web.Application, name: str) -> dict[str, Any]:
 
 
 async def voices(request: web.Request) -> web.Response:
+    require_teacher(request)
     return web.json_response(speech.list_voices(request.app))

@@ -59,6 +59,20 @@ class ServerSettings(_Group):
         return origins
 
 
+class AccessSettings(_Group):
+    keys_file: Path = Path("data/keys.json")
+    token_file: Path = Path("data/token.secret")
+    token_secret: SecretStr = SecretStr("")
+    token_seconds: Annotated[float, Field(ge=60, le=30 * 86400)] = 7200.0
+
+    @field_validator("token_secret")
+    @classmethod
+    def _long(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value().encode()) < 32:
+            raise ValueError("must have at least 32 characters, or it can be guessed; openssl rand -hex 32 makes one")
+        return value
+
+
 class AvatarSettings(_Group):
     dir: Path = Path("data/avatars")
     max_height: Annotated[int, Field(ge=240, le=1080)] = 720
@@ -219,6 +233,7 @@ class Settings(BaseSettings):
     )
 
     server: ServerSettings = ServerSettings()
+    access: AccessSettings = AccessSettings()
     avatars: AvatarSettings = AvatarSettings()
     lipsync: LipSyncSettings = LipSyncSettings()
     musetalk: MuseTalkSettings = MuseTalkSettings()
@@ -385,7 +400,7 @@ def _explain(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         hint = difflib.get_close_matches(key, _all_keys(), n=1)
         return f"{key}: unknown setting" + (f"; did you mean {hint[0]}?" if hint else "")
-    secret = "key" in key or "password" in key or "@" in str(item["input"])
+    secret = "key" in key or "password" in key or "secret" in key or "@" in str(item["input"])
     given = "" if secret or isinstance(item["input"], dict | BaseModel) else f" (it is {item['input']!r})"
     return f"{key}: {item['msg'].removeprefix('Value error, ')}{given}"
 
@@ -411,4 +426,12 @@ def _absolute(settings: Settings, base: Path) -> Settings:
     if lipsync.musetalk_base is not None:
         lipsync = lipsync.model_copy(update={"musetalk_base": base / lipsync.musetalk_base.expanduser()})
     listening = settings.listening.model_copy(update={"models_dir": base / settings.listening.models_dir.expanduser()})
-    return settings.model_copy(update={"avatars": avatars, "lipsync": lipsync, "listening": listening})
+    access = settings.access.model_copy(
+        update={
+            "keys_file": base / settings.access.keys_file.expanduser(),
+            "token_file": base / settings.access.token_file.expanduser(),
+        }
+    )
+    return settings.model_copy(
+        update={"access": access, "avatars": avatars, "lipsync": lipsync, "listening": listening}
+    )

@@ -75,11 +75,20 @@ class SessionCreated(_Session, Ice):
 
     engine_url: str
     engine_token: str
+    token_expires_at: datetime
     status: Literal["ready"]
     whep_url: str
     rtvi_url: str
     mode: Literal["model", "demo"]
     listening: Availability
+
+
+class Renewed(Told):
+    session_id: str
+    engine_token: str
+    token_expires_at: datetime
+    engine_url: str
+    rtvi_url: str
 
 
 class SessionSummary(_Session):

@@ -65,6 +65,7 @@ CODES: dict[str, tuple[int, ...]] = {
     "no_picture": (404,),
     "session_stopped": (409,),
     "wrong_token": (401,),
+    "token_expired": (401,),
     "too_many_readers": (429,),
     # speech
     "queue_full": (429,),

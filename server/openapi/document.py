@@ -45,9 +45,9 @@ _SECURITY: dict[Role, list[dict[str, list[str]]]] = {
 
 _BY_ROLE: dict[Role, tuple[str, ...]] = {
     "open": (),
-    "session": ("wrong_token", "unauthorized", "forbidden", "session_not_found"),
-    "token": ("wrong_token", "session_not_found"),
-    "bearer": ("wrong_token", "session_not_found"),
+    "session": ("wrong_token", "token_expired", "unauthorized", "forbidden", "session_not_found"),
+    "token": ("wrong_token", "token_expired", "session_not_found"),
+    "bearer": ("wrong_token", "token_expired", "session_not_found"),
     "service": ("unauthorized", "forbidden"),
     "teacher": ("unauthorized", "forbidden"),
     "admin": ("unauthorized", "forbidden"),

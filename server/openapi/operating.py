@@ -41,7 +41,7 @@ OPERATIONS = (
         "/metrics",
         "metrics",
         "Operating",
-        "admin",
+        "service",
         "Figures for Prometheus",
         {200: Answer("Prometheus' text format.", {"type": "string"}, "text/plain")},
     ),

@@ -16,7 +16,7 @@ from server.rtc.joining import join, refusal
 from server.rtc.offer import MAX_CANDIDATES, BadOffer, read_offer
 from server.rtc.registry import Entry, PeerRegistry
 from server.rtvi.link import RESTARTED, Link
-from server.security import require_manager, session_of
+from server.security import require_service, session_of
 from server.sessions import Session
 from server.sessions_api import NewSession, new_session
 
@@ -66,8 +66,8 @@ def add_routes(app: web.Application, version: str) -> None:
 
 
 class RtviEndpoint:
-    """The handlers. The first two need the session's token (Authorization or ?token=); those under /v1/rtvi what
-    managing needs, since the clients send there the headers they started with.
+    """The handlers. The first two need the session's token (Authorization or ?token=); those under /v1/rtvi a
+    service's key, since the clients send there the headers they started with.
     """
 
     def __init__(self, version: str) -> None:
@@ -89,7 +89,7 @@ class RtviEndpoint:
 
     async def start(self, request: web.Request) -> web.Response:
         """A new session, as `POST /v1/sessions` makes it; its body may stand in `body`."""
-        require_manager(request)
+        require_service(request)
         session = await new_session(request.app, (await read_json(request, Start)).body)
         servers = for_viewer(request.app[RTC], session.id, time.time())
         return web.json_response({"sessionId": session.id, "iceConfig": {"iceServers": servers}})

@@ -51,7 +51,8 @@ async def serving(folder: Path, **settings: Any) -> AsyncIterator[tuple[web.Appl
         if os.environ.get("CI") == "true":
             raise
         pytest.skip(f"{error}")
-    app = build_app(Settings(avatars={"dir": folder, "import_dirs": ()}, **settings))  # type: ignore[arg-type]
+    access = {"keys_file": folder.parent / "keys.json", "token_file": folder.parent / "token.secret"}
+    app = build_app(Settings(avatars={"dir": folder, "import_dirs": ()}, access=access, **settings))  # type: ignore[arg-type]
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -96,7 +96,9 @@ def settings_for(tmp_path: Path) -> Callable[..., Settings]:
 
     def make(**groups: dict[str, Any]) -> Settings:
         avatars = {"dir": tmp_path / "avatars", "import_dirs": (tmp_path / "import",), **groups.pop("avatars", {})}
-        return Settings(avatars=avatars, **groups)  # type: ignore[arg-type]
+        secrets = {"keys_file": tmp_path / "keys.json", "token_file": tmp_path / "token.secret"}
+        access = {**secrets, **groups.pop("access", {})}
+        return Settings(avatars=avatars, access=access, **groups)  # type: ignore[arg-type]
 
     return make
 

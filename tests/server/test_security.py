@@ -69,8 +69,9 @@ async def test_names_that_are(serve: Serve, host: str) -> None:
 
 
 async def test_any_name_reaches_a_server_that_is_meant_for_all(serve: Serve) -> None:
-    server = await serve(server={"host": "0.0.0.0"})
-    assert (await server.client.get("/v1/avatars", headers={"Host": "lectern.school.example"})).status == 200
+    server = await serve(server={"host": "0.0.0.0", "api_key": "k"})
+    headers = {"Host": "lectern.school.example", "Authorization": "Bearer k"}
+    assert (await server.client.get("/v1/avatars", headers=headers)).status == 200
 
 
 async def test_pages_are_protected_and_revalidated(serve: Serve) -> None:

@@ -1,0 +1,56 @@
+"""Keys and tokens as the settings want them; and the refusal to serve others without a key."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import structlog
+
+from server.access.browsers import is_loopback
+from server.access.key_file import KeyFileError
+from server.access.keys import Keys
+from server.access.tokens import Tokens, secret_in
+from server.settings import AccessSettings, Settings, SettingsError
+
+log = structlog.get_logger(__name__)
+
+
+def open_keys(settings: Settings) -> Keys:
+    """The keys. Raises SettingsError: their file cannot be used, or others can reach the server and there is no key."""
+    try:
+        keys = Keys(settings.access.keys_file, settings.server.api_key.get_secret_value())
+    except KeyFileError as error:
+        raise SettingsError(f"access.keys_file: {error}") from error
+    host = settings.server.host
+    if not keys.needed and not is_loopback(host):
+        raise SettingsError(
+            f"server.host: other machines reach this server at {host}, and there is no key yet, so everybody could "
+            f"manage it. Make a key, then start again:\n  {command('keys add --role admin')}"
+        )
+    if not keys.needed and settings.server.allowed_hosts:
+        log.warning(
+            "open_through_proxy",
+            why="server.allowed_hosts names a proxy, and there is no key: who comes through it may manage everything",
+        )
+    return keys
+
+
+def open_tokens(access: AccessSettings) -> Tokens:
+    """What students' tokens are made with. Raises SettingsError: the secret's file is damaged or open to others."""
+    given = access.token_secret.get_secret_value()
+    if given:
+        return Tokens(given.encode(), access.token_seconds)
+    try:
+        return Tokens(secret_in(access.token_file), access.token_seconds)
+    except ValueError as error:
+        raise SettingsError(f"access.token_file: {error}") from error
+    except OSError as error:  # sessions do not outlive the server either: a secret of this start only will do
+        log.warning("token_secret_not_kept", file=str(access.token_file), why=error.strerror)
+        return Tokens.unshared(access.token_seconds)
+
+
+def command(arguments: str) -> str:
+    """A command of run.py as it can be typed here."""
+    python = sys.executable.removeprefix(os.getcwd() + os.sep)
+    return f"{python} run.py {arguments}"
