@@ -19,7 +19,7 @@ from pipeline.session import LiveSession
 from pipeline.speaker import Speaker
 from pipeline.voices.book import VoiceBook
 from pipeline.voices.voice import VoiceError
-from server import avatars_api, pages, probes, session_events, sessions_api, speech, ws
+from server import avatars_api, pages, probes, session_events, sessions_api, speech, tutors_api, ws
 from server.access import api as access_api
 from server.access.browsers import browser_guard
 from server.access.headers import add_headers
@@ -37,6 +37,7 @@ from server.keys import (
     PEERS,
     PULSE,
     RECORDINGS,
+    RECORDS,
     RTC,
     SESSIONS,
     SETTINGS,
@@ -54,6 +55,7 @@ from server.parts import avatar_store, build_settings, choose_engine, language_m
 from server.problems import problem_middleware
 from server.pulse import Pulse
 from server.recordings import Recordings
+from server.records.records import Records
 from server.rtc.registry import PeerRegistry
 from server.rtvi import api as rtvi
 from server.sessions import Sessions
@@ -90,6 +92,7 @@ def build_app(
         engine, why = choice.engine, choice.why
     book = book or VoiceBook()
     store = avatar_store(settings)
+    records = Records(settings)
     rtc = rtc_settings(settings)
     model = model or language_model(settings)
     ears = listening(settings.listening) if recogniser is None else Listening(recogniser)
@@ -111,7 +114,7 @@ def build_app(
         except VoiceError as error:
             raise SettingsError(f"{key}: {error}") from error
 
-    app[SETTINGS], app[STORE], app[RTC] = settings, store, rtc
+    app[SETTINGS], app[STORE], app[RTC], app[RECORDS] = settings, store, rtc, records
     app[ENGINE], app[VOICES], app[MODEL], app[SESSIONS] = engine, book, model, sessions
     app[LISTENING], app[METRICS] = ears, metrics
     app[KEYS], app[TOKENS] = keys, tokens
@@ -126,6 +129,7 @@ def build_app(
     app.on_shutdown.append(_stop_talking)
 
     avatars_api.add_routes(app)
+    tutors_api.add_routes(app)
     sessions_api.add_routes(app)
     access_api.add_routes(app)
     session_events.add_routes(app)
@@ -166,6 +170,8 @@ async def _run_parts(app: web.Application) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app[KEYS].watched())
         stack.callback(app[ENGINE].close)
+        stack.push_async_callback(app[RECORDS].close)
+        await app[RECORDS].open()
         stack.push_async_callback(app[VOICES].close)
         await app[VOICES].warm_up()
         stack.push_async_callback(app[MODEL].close)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from avatars.errors import AvatarError
 from avatars.imports import import_path
 from avatars.record import AvatarRecord, BuildRequest, check_id
-from server.bodies import PartSource, disk_full, next_part, read_form, read_json, stream_to_file, text_field, truth
+from server.avatar_orders import asked, build, check_choice, check_consent, check_free, described, with_choices
+from server.bodies import read_json
 from server.keys import BUILDER, SETTINGS, STOPPING, STORE
-from server.problems import ProblemError, from_avatar
+from server.problems import ProblemError
 from server.security import require_teacher
+from server.video_forms import video_form
 
 HEARTBEAT_SECONDS = 10.0
-_MAX_PARTS = 20
-_SPARE_BYTES = 100 << 20  # left on the disk by an upload
 
 
 class Import(BaseModel):
@@ -69,7 +66,7 @@ async def create(request: web.Request) -> web.Response:
     require_teacher(request)
     body = await read_json(request, Import)
     check_id(body.avatar_id)
-    _check_consent(body.consent)
+    check_consent(body.consent)
     folders = request.app[SETTINGS].avatars.import_dirs
     path = Path(body.video_path)
     if not path.is_absolute() and folders:
@@ -90,96 +87,35 @@ async def create(request: web.Request) -> web.Response:
 async def upload(request: web.Request) -> web.Response:
     """The same for a video in the form itself. The parts may come in any order; the file never lies in memory."""
     require_teacher(request)
-    if request.content_type != "multipart/form-data":
-        raise ProblemError(415, "unsupported_media_type", "Send a form: Content-Type multipart/form-data.")
+
+    async def check(name: str, text: str) -> None:
+        if name == "avatar_id":
+            await check_free(request.app, text)
+        check_choice(name, text)
+
     limit = request.app[SETTINGS].avatars.max_upload_mb << 20
-    store = request.app[STORE]
-    if (request.content_length or 0) > limit + (1 << 20):
-        raise ProblemError(413, "too_large", f"The video is larger than {limit >> 20} MB.", limit_bytes=limit)
-    if shutil.disk_usage(store.uploads).free < (request.content_length or 0) + _SPARE_BYTES:
-        raise disk_full()
-    target = store.uploads / f"{uuid.uuid4().hex}.part"
-    try:
-        fields = await _read_form(request, target, limit)
-        return await _submit(
-            request,
-            BuildRequest(
-                avatar_id=fields.avatar_id,
-                video=target,
-                tutor_id=fields.tutor_id,
-                apply_blur=fields.apply_blur,
-                consent=bool(fields.consent),
-                move=True,
-            ),
+    async with video_form(request, request.app[STORE], limit, check) as form:
+        if "avatar_id" not in form.fields:
+            raise ProblemError(422, "invalid_request", "The form has no field avatar_id.")
+        if form.video is None:
+            raise ProblemError(422, "invalid_request", "The form has no file video_file.")
+        fields = Upload.model_validate(with_choices(form.fields))
+        order = BuildRequest(
+            avatar_id=fields.avatar_id,
+            video=form.video,
+            tutor_id=fields.tutor_id,
+            apply_blur=fields.apply_blur,
+            consent=bool(fields.consent),
+            move=True,
         )
-    finally:
-        target.unlink(missing_ok=True)
-
-
-async def _read_form(request: web.Request, target: Path, limit: int) -> Upload:
-    reader = await read_form(request)
-    fields: dict[str, Any] = {}
-    got_file = False
-    for _ in range(_MAX_PARTS):
-        part = await next_part(reader)
-        if part is None:
-            break
-        if part.name == "video_file":
-            if got_file:
-                raise ProblemError(422, "invalid_request", "Send one video_file.")
-            got_file = True
-            await stream_to_file(PartSource(part), target, limit)
-        elif part.name in ("avatar_id", "tutor_id"):
-            fields[part.name] = await text_field(part)
-            if part.name == "avatar_id":
-                await _check_free(request, fields["avatar_id"])
-        elif part.name in ("apply_blur", "consent"):
-            fields[part.name] = truth(await text_field(part), part.name)
-            _check_consent(fields.get("consent"))
-        else:
-            await text_field(part)
-    else:
-        raise ProblemError(400, "bad_multipart", f"The form has more than {_MAX_PARTS} parts.")
-    if "avatar_id" not in fields:
-        raise ProblemError(422, "invalid_request", "The form has no field avatar_id.")
-    if not got_file:
-        raise ProblemError(422, "invalid_request", "The form has no file video_file.")
-    return Upload.model_validate(fields)
-
-
-async def _check_free(request: web.Request, avatar_id: str) -> None:
-    """Refuse before the video has travelled. The builder checks again when it takes the order."""
-    check_id(avatar_id)
-    try:
-        record = await asyncio.to_thread(request.app[STORE].get, avatar_id)
-    except AvatarError as error:
-        if error.code == "not_found":
-            return
-        raise
-    if record.state != "failed":
-        raise AvatarError("exists")
-
-
-def _check_consent(consent: bool | None) -> None:
-    """A form that asks for consent and got none is refused; a system that never asks answers for it itself."""
-    if consent is False:
-        raise ProblemError(422, "consent_required", "The person shown has to agree to become an avatar.")
+        return await _submit(request, order)
 
 
 async def _submit(request: web.Request, order: BuildRequest) -> web.Response:
-    builder = request.app[BUILDER]
-    record = await builder.submit(order)
+    record = await build(request.app, order, wait=asked(request, "wait"))
     message = "The video was accepted; the avatar is being prepared."
-    if request.query.get("wait", "") not in ("", "0", "false"):
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(request.app[SETTINGS].avatars.wait_seconds):
-                record = await builder.wait(record.id)
-        if record.state == "failed" and record.error is not None:
-            problem = from_avatar(AvatarError(record.error.code, record.error.message))
-            problem.extra.update(avatar_id=record.id, state="failed", quality=described(record)["quality"])
-            raise problem
-        if record.state == "ready":
-            message = "The avatar is ready."
+    if record.state == "ready":
+        message = "The avatar is ready."
     return web.json_response(
         {
             **described(record),
@@ -193,11 +129,6 @@ async def _submit(request: web.Request, order: BuildRequest) -> web.Response:
 
 
 # -- showing ------------------------------------------------------------------------------------------------------
-
-
-def described(record: AvatarRecord) -> dict[str, Any]:
-    """A record as the API shows it."""
-    return {"avatar_id": record.id, **record.model_dump(mode="json")}
 
 
 async def show_all(request: web.Request) -> web.Response:

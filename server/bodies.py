@@ -124,9 +124,9 @@ async def read_form(request: web.Request) -> MultipartReader:
         raise _broken() from error
 
 
-async def text_field(part: BodyPartReader) -> str:
-    """A short text field of a form. 413 too_large, 400 bad_request when it is not UTF-8."""
-    body = await read_limited(PartSource(part), FIELD_LIMIT)
+async def text_field(part: BodyPartReader, limit: int = FIELD_LIMIT) -> str:
+    """A text field of a form, at most `limit` bytes. 413 too_large, 400 bad_request when it is not UTF-8."""
+    body = await read_limited(PartSource(part), limit)
     try:
         return body.decode().strip()
     except UnicodeDecodeError as error:

@@ -17,6 +17,7 @@ from server.listening import Listening
 from server.metrics import Metrics
 from server.pulse import Pulse
 from server.recordings import Recordings
+from server.records.records import Records
 from server.rtc.registry import PeerRegistry
 from server.rtc.settings import RtcSettings
 from server.sessions import Sessions
@@ -33,6 +34,7 @@ MODEL: web.AppKey[LanguageModel] = web.AppKey("model", LanguageModel)
 LISTENING: web.AppKey[Listening] = web.AppKey("listening", Listening)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
 RECORDINGS: web.AppKey[Recordings] = web.AppKey("recordings", Recordings)
+RECORDS: web.AppKey[Records] = web.AppKey("records", Records)
 RTC: web.AppKey[RtcSettings] = web.AppKey("rtc", RtcSettings)
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics", Metrics)
 PULSE: web.AppKey[Pulse] = web.AppKey("pulse", Pulse)

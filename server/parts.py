@@ -74,17 +74,15 @@ def language_model(settings: Settings) -> LanguageModel:
     return Repeater() if client is None else OpenAIModel(client)
 
 
-def persona_of(
-    settings: Settings, *tutors: str | None, text: str | None = None, language: str | None = None
-) -> Persona:
-    """Who the tutor is: as asked for (text, language), else its own by the first of its names, else as for all."""
+def persona_of(settings: Settings, *names: str, own: TutorSettings) -> Persona:
+    """Who the tutor is: as `own` says, else as config.yaml does by the first of its names, else as for all."""
     model = settings.model
-    own = next((model.tutors[name] for name in tutors if name in model.tutors), TutorSettings())
+    written = next((model.tutors[name] for name in names if name in model.tutors), TutorSettings())
     return Persona(
-        text=text or own.persona or model.persona,
-        language=language or own.language or model.language or None,
-        voice=own.voice,
-        model=own.model,
+        text=own.persona or written.persona or model.persona,
+        language=own.language or written.language or model.language or None,
+        voice=own.voice or written.voice,
+        model=own.model or written.model,
     )
 
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from avatars.errors import AvatarError
 from pipeline.session import SessionClosed
 from pipeline.voices.voice import VoiceError
+from server.records.errors import RecordsUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -158,6 +159,10 @@ def as_problem(error: Exception) -> ProblemError | None:
     if isinstance(error, VoiceError):
         # an online voice that does not answer is 502
         return ProblemError(_VOICE_STATUS.get(error.code, 502), error.code, str(error))
+    if isinstance(error, RecordsUnavailable):
+        log.error("records_unavailable", why=str(error))
+        detail = "The server's database does not answer now. Try again soon; if it goes on, tell the operator."
+        return ProblemError(503, "records_unavailable", detail, headers={"Retry-After": "5"}, retry_after=5)
     if isinstance(error, SessionClosed):
         return ProblemError(409, "session_stopped", "This session's picture and sound have stopped. Start a new one.")
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -12,15 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server import speech
 from server.bodies import read_json
-from server.keys import LISTENING, PEERS, RTC, SESSIONS, SETTINGS, STORE
+from server.keys import LISTENING, PEERS, RECORDS, RTC, SESSIONS, SETTINGS, STORE
 from server.parts import persona_of
 from server.problems import ProblemError
+from server.records.tutors import Tutor
 from server.rtc.ice_servers import for_viewer
 from server.security import require_service, require_teacher, session_of
 from server.sessions import Session, iso, summary
-from server.tutors import avatar_for
+from server.settings import TutorSettings
+from server.tutors import cast
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
 
 class _Body(BaseModel):
@@ -28,7 +29,7 @@ class _Body(BaseModel):
 
 
 class NewSession(_Body):
-    """tutor_id or avatar_id, or both; then the avatar_id counts. persona, language: instead of the tutor's own."""
+    """tutor_id or avatar_id, or both; then that avatar is shown. voice, persona, language: not the tutor's own."""
 
     student_id: Name
     tutor_id: Name | None = None
@@ -79,15 +80,28 @@ async def new_session(app: web.Application, body: NewSession) -> Session:
     if body.avatar_id is None and body.tutor_id is None:
         raise ProblemError(422, "invalid_request", "Name the tutor_id or the avatar_id that the session is with.")
     speech.check_voice(app, body.voice)
-    avatar_id = await asyncio.to_thread(avatar_for, app[STORE], avatar_id=body.avatar_id, tutor_id=body.tutor_id)
-    owner = (await asyncio.to_thread(app[STORE].get, avatar_id)).tutor_id
+    found = await cast(app[STORE], app[RECORDS].tutors, avatar_id=body.avatar_id, tutor_id=body.tutor_id)
+    tutor = found.tutor
+    own = _own(app, body, tutor)
     return await app[SESSIONS].create(
-        avatar_id=avatar_id,
+        avatar_id=found.avatar.id,
         student_id=body.student_id,
-        tutor_id=body.tutor_id,
+        tutor_id=tutor.id if tutor is not None else body.tutor_id,
         kb_id=body.kb_id,
-        voice=body.voice,
-        persona=persona_of(app[SETTINGS], body.tutor_id, owner, avatar_id, text=body.persona, language=body.language),
+        voice=body.voice or own.voice,
+        persona=persona_of(app[SETTINGS], *found.names, own=own),
+    )
+
+
+def _own(app: web.Application, body: NewSession, tutor: Tutor | None) -> TutorSettings:
+    """What the request says, else the tutor's record."""
+    if tutor is None:
+        return TutorSettings(persona=body.persona, language=body.language)
+    return TutorSettings(
+        persona=body.persona or tutor.persona,
+        language=body.language or tutor.language,
+        voice=speech.usable_voice(app, tutor.voice),
+        model=tutor.model,
     )
 
 

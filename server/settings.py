@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import yaml
 from dotenv import dotenv_values
@@ -196,6 +196,11 @@ class SessionSettings(_Group):
         return self
 
 
+class RecordSettings(_Group):
+    database_url: SecretStr = SecretStr("")
+    retention_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+
+
 class WebRtcSettings(_Group):
     public_ip: str = ""
     port_min: Annotated[int, Field(ge=0, le=65535)] = 0
@@ -242,6 +247,7 @@ class Settings(BaseSettings):
     listening: ListeningSettings = ListeningSettings()
     video: VideoGroup = VideoGroup()
     sessions: SessionSettings = SessionSettings()
+    records: RecordSettings = RecordSettings()
     webrtc: WebRtcSettings = WebRtcSettings()
 
     _layers: ClassVar[_Layers | None] = None
@@ -275,6 +281,7 @@ OPERATOR_NAMES: dict[str, tuple[str, str]] = {
     "AVATARS_DIR": ("avatars", "dir"),
     "MAX_SESSIONS": ("sessions", "max_sessions"),
     "SESSION_TIMEOUT_SECONDS": ("sessions", "timeout_seconds"),
+    "DATABASE_URL": ("records", "database_url"),
     "WEBRTC_PUBLIC_IP": ("webrtc", "public_ip"),
     "WEBRTC_PORT_MIN": ("webrtc", "port_min"),
     "WEBRTC_PORT_MAX": ("webrtc", "port_max"),
@@ -400,7 +407,7 @@ def _explain(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         hint = difflib.get_close_matches(key, _all_keys(), n=1)
         return f"{key}: unknown setting" + (f"; did you mean {hint[0]}?" if hint else "")
-    secret = "key" in key or "password" in key or "secret" in key or "@" in str(item["input"])
+    secret = any(word in key for word in ("key", "password", "secret", "database_url")) or "@" in str(item["input"])
     given = "" if secret or isinstance(item["input"], dict | BaseModel) else f" (it is {item['input']!r})"
     return f"{key}: {item['msg'].removeprefix('Value error, ')}{given}"
 
@@ -432,6 +439,15 @@ def _absolute(settings: Settings, base: Path) -> Settings:
             "token_file": base / settings.access.token_file.expanduser(),
         }
     )
+    records = settings.records.model_copy(update={"database_url": _absolute_file(settings.records.database_url, base)})
     return settings.model_copy(
-        update={"access": access, "avatars": avatars, "lipsync": lipsync, "listening": listening}
+        update={"access": access, "avatars": avatars, "lipsync": lipsync, "listening": listening, "records": records}
     )
+
+
+def _absolute_file(url: SecretStr, base: Path) -> SecretStr:
+    """sqlite:///relative as sqlite:////absolute; anything else as it is."""
+    scheme, separator, path = url.get_secret_value().partition(":///")
+    if not separator or not scheme.startswith("sqlite") or not path or path.startswith(("/", ":")):
+        return url
+    return SecretStr(f"{scheme}:///{quote(str(base))}/{path}")

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from aiohttp import web
 
 from pipeline.session import SessionClosed
+from pipeline.voices.voice import VoiceError
 from server.bodies import BodySource, PartSource, disk_full, next_part, read_form, stream_to_file, text_field
 from server.keys import LISTENING, MODEL, RECORDINGS, SESSIONS, SETTINGS, VOICES
 from server.problems import ProblemError
@@ -23,6 +25,8 @@ from server.sessions import Session
 if TYPE_CHECKING:
     from pipeline.session import LiveSession
 
+log = structlog.get_logger(__name__)
+
 HEARD_SECONDS = 60.0  # longest clip of the student's
 SOCKET_AUDIO_MB = 10  # largest clip in a WebSocket message; larger ones go over HTTP
 
@@ -31,6 +35,16 @@ def check_voice(app: web.Application, voice: str | None) -> None:
     """422 unknown_voice (as VoiceError); None is the default voice."""
     if voice is not None:
         app[VOICES].get(voice)
+
+
+def usable_voice(app: web.Application, voice: str | None) -> str | None:
+    """A tutor's own voice; None where it has none, or the one it has is not there any more."""
+    try:
+        check_voice(app, voice)
+    except VoiceError as error:
+        log.warning("tutor_voice_gone", voice=voice, why=str(error))
+        return None
+    return voice
 
 
 async def ask(app: web.Application, session: Session, text: str) -> str:

@@ -1,15 +1,19 @@
-"""Which avatar a session gets: the one it names, or the newest ready one that was made for its tutor."""
+"""Who a session is with: the tutor it names or its avatar belongs to, and the avatar that is shown."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+from avatars.errors import AvatarError
 from avatars.record import AvatarRecord
 from server.problems import ProblemError
+from server.records.tutors import Tutor
 
 
-class Records(Protocol):
+class Avatars(Protocol):
     """What is needed of the avatar store; blocking, raises AvatarError."""
 
     def get(self, avatar_id: str) -> AvatarRecord: ...
@@ -17,22 +21,96 @@ class Records(Protocol):
     def list(self) -> Sequence[AvatarRecord]: ...
 
 
-def avatar_for(store: Records, *, avatar_id: str | None, tutor_id: str | None) -> str:
-    """The id of a ready avatar. 404 not_found, unknown_tutor; 409 not_ready, avatar_failed. Blocking."""
+class Tutors(Protocol):
+    """What is needed of the database; raises RecordsUnavailable."""
+
+    async def get(self, tutor_id: str) -> Tutor | None: ...
+
+    async def of_avatar(self, avatar_id: str) -> list[Tutor]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Casting:
+    """avatar: a ready one. tutor: its record, if it has one. names: what config.yaml may know the tutor by."""
+
+    avatar: AvatarRecord
+    tutor: Tutor | None
+    names: tuple[str, ...]
+
+
+class Shelf:
+    """All avatars as they are at one moment."""
+
+    def __init__(self, records: Sequence[AvatarRecord]) -> None:
+        self._records = records
+        self._by_id = {record.id: record for record in records}
+
+    def newest(self, tutor_id: str | None) -> AvatarRecord | None:
+        """Of those that were made for a tutor, the newest ready one, else the newest."""
+        own = [record for record in self._records if record.tutor_id == tutor_id]
+        ready = [record for record in own if record.state == "ready"]
+        return max(ready or own, key=lambda record: record.created_at, default=None)
+
+    def shown(self, tutor: Tutor) -> dict[str, Any] | None:
+        """The avatar that sessions with a tutor get, in short; None: there is none. state: an avatar's, or missing."""
+        record = self._by_id.get(tutor.avatar_id or "") or self.newest(tutor.id)
+        if record is not None:
+            fields = record.model_dump(mode="json", include={"state", "stage", "progress", "error"})
+            return {"avatar_id": record.id, **fields}
+        if tutor.avatar_id is None:
+            return None
+        error = {"code": "not_found", "message": "This avatar was deleted, or never came to be. Make another one."}
+        return {"avatar_id": tutor.avatar_id, "state": "missing", "stage": "", "progress": 0.0, "error": error}
+
+
+async def cast(avatars: Avatars, tutors: Tutors, *, avatar_id: str | None, tutor_id: str | None) -> Casting:
+    """By tutor_id: its record's avatar, else the newest ready one that was made for it. An avatar_id decides what is
+    seen, and where no tutor is named it says who speaks, too.
+
+    404 not_found, unknown_tutor; 409 not_ready, avatar_failed, no_avatar.
+    """
+    tutor = None if tutor_id is None else await tutors.get(tutor_id)
+    avatar = await asyncio.to_thread(_avatar, avatars, avatar_id, tutor_id, tutor)
+    if tutor is None and tutor_id is None:
+        tutor = await _owner(tutors, avatar)
+    names = (tutor.id if tutor is not None else tutor_id, avatar.tutor_id, avatar.id)
+    return Casting(avatar, tutor, tuple(name for name in names if name))
+
+
+def _avatar(avatars: Avatars, avatar_id: str | None, tutor_id: str | None, tutor: Tutor | None) -> AvatarRecord:
     if avatar_id is not None:
-        record = store.get(avatar_id)
-        _check(record)
-        return record.id
-    own = [record for record in store.list() if record.tutor_id == tutor_id]
-    if not own:
-        raise ProblemError(404, "unknown_tutor", "No avatar was made for this tutor_id yet.")
-    ready = [record for record in own if record.state == "ready"]
-    newest = max(ready or own, key=lambda record: record.created_at)
-    _check(newest)
-    return newest.id
+        return _ready(avatars.get(avatar_id))
+    if tutor is not None and tutor.avatar_id is not None:
+        try:
+            return _ready(avatars.get(tutor.avatar_id))
+        except AvatarError as error:
+            if error.code != "not_found":
+                raise
+    newest = Shelf(avatars.list()).newest(tutor_id)
+    if newest is None and tutor is not None:
+        raise ProblemError(
+            409,
+            "no_avatar",
+            "This tutor has no avatar, or it was deleted. Make one, and give the tutor its avatar_id.",
+            tutor_id=tutor_id,
+        )
+    if newest is None:
+        raise ProblemError(404, "unknown_tutor", "There is no tutor with this id, and no avatar was made for it yet.")
+    return _ready(newest)
 
 
-def _check(record: AvatarRecord) -> None:
+async def _owner(tutors: Tutors, avatar: AvatarRecord) -> Tutor | None:
+    """Whose avatar it is: of several tutors who share it the one it was made for, else the oldest."""
+    linked = await tutors.of_avatar(avatar.id)
+    for tutor in linked:
+        if tutor.id == avatar.tutor_id:
+            return tutor
+    if linked:
+        return linked[0]
+    return await tutors.get(avatar.tutor_id) if avatar.tutor_id else None
+
+
+def _ready(record: AvatarRecord) -> AvatarRecord:
     if record.state == "preparing":
         raise ProblemError(
             409,
@@ -45,3 +123,4 @@ def _check(record: AvatarRecord) -> None:
     if record.state == "failed":
         reason = f": {record.error.message}" if record.error else "."
         raise ProblemError(409, "avatar_failed", f"This avatar could not be made{reason}", avatar_id=record.id)
+    return record

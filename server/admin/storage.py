@@ -17,7 +17,7 @@ from avatars.errors import AvatarError
 from avatars.record import AvatarRecord
 from avatars.store import AvatarStore
 from avatars.usage import Usage, Verdict, judge
-from server.avatars_api import described
+from server.avatar_orders import described
 from server.keys import BUILDER, SESSIONS, SETTINGS, STORE
 from server.sample import SAMPLE_ID
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from avatars.record import AvatarRecord
+from avatars.record import AvatarRecord, Problem
 from pipeline.stats import SessionStats
 from server.listening import Availability
 from server.rtc.peer import PeerStats
@@ -166,6 +166,46 @@ class AvatarList(Told):
     total: int
     avatars: list[str] = Field(description="The ids.")
     items: list[AvatarShown]
+
+
+# -- tutors -------------------------------------------------------------------------------------------------------
+
+
+class TutorsAvatar(Told):
+    """The avatar that sessions with a tutor get. missing: the linked one was deleted, or never came to be."""
+
+    avatar_id: str
+    state: Literal["preparing", "ready", "failed", "missing"]
+    stage: str
+    progress: float
+    error: Problem | None
+
+
+class TutorShown(Told):
+    """tutor_id: the id once more, as sessions call it. What is null is as the server's settings say."""
+
+    id: str
+    tutor_id: str
+    name: str
+    description: str
+    avatar_id: str | None
+    avatar: TutorsAvatar | None
+    voice: str | None
+    language: str | None
+    persona: str | None
+    model: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class _Page(Told):
+    total: int
+    limit: int
+    offset: int
+
+
+class TutorList(_Page):
+    items: list[TutorShown]
 
 
 # -- RTVI ---------------------------------------------------------------------------------------------------------

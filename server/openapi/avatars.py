@@ -7,8 +7,8 @@ from server.openapi import answers
 from server.openapi.codes import VIDEO
 from server.openapi.operation import EVENTS, FORM, Answer, Body, Header, Operation, Parameter, json_body
 
-_WAIT = Parameter("wait", "1: answer only when it is ready, or has failed.", {"type": "string", "enum": ["0", "1"]})
-_TRUTH = {"type": "string", "enum": ["true", "false"]}
+WAIT = Parameter("wait", "1: answer only when it is ready, or has failed.", {"type": "string", "enum": ["0", "1"]})
+TRUTH = {"type": "string", "enum": ["true", "false"]}
 _ACCEPTED = {
     201: Answer(
         "The video is accepted; the rest is prepared in the background.",
@@ -16,7 +16,7 @@ _ACCEPTED = {
         headers=(Header("Location", "Its address."),),
     )
 }
-_MADE = (
+MADE = (
     *VIDEO,
     "invalid_id",
     "exists",
@@ -39,8 +39,8 @@ OPERATIONS = (
         "Make an avatar of a video on the server",
         _ACCEPTED,
         json_body(Import),
-        (_WAIT,),
-        (*_MADE, "forbidden_path", "no_such_file"),
+        (WAIT,),
+        (*MADE, "forbidden_path", "no_such_file"),
         text="The video must be inside avatars.import_dirs.",
     ),
     Operation(
@@ -59,15 +59,15 @@ OPERATIONS = (
                         "avatar_id": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"},
                         "video_file": {"type": "string", "format": "binary"},
                         "tutor_id": {"type": "string", "maxLength": 200},
-                        "apply_blur": {**_TRUTH, "description": "Blur the background."},
-                        "consent": {**_TRUTH, "description": "The person shown agrees."},
+                        "apply_blur": {**TRUTH, "description": "Blur the background."},
+                        "consent": {**TRUTH, "description": "The person shown agrees."},
                     },
                     "required": ["avatar_id", "video_file"],
                 }
             }
         ),
-        (_WAIT,),
-        _MADE,
+        (WAIT,),
+        MADE,
     ),
     Operation(
         "GET",

@@ -57,9 +57,14 @@ CODES: dict[str, tuple[int, ...]] = {
     "internal": (500,),
     "disk_full": (507,),
     "busy": (503,),
+    # tutors and records
+    "unknown_avatar": (422,),
+    "avatar_shared": (409,),
+    "records_unavailable": (503,),
     # sessions
     "unknown_tutor": (404,),
     "unknown_voice": (422,),
+    "no_avatar": (409,),
     "at_capacity": (503,),
     "session_not_found": (404,),
     "no_picture": (404,),

@@ -56,6 +56,7 @@ _BY_ROLE: dict[Role, tuple[str, ...]] = {
 _IN_PATH = {
     "session_id": "The session's id, as createSession gave it.",
     "avatar_id": "The avatar's id.",
+    "tutor_id": "The tutor's id.",
     "peer_id": "The connection's id, from its Location.",
 }
 

@@ -23,6 +23,8 @@ OPERATIONS = (
         problems=(
             "unknown_tutor",
             "unknown_voice",
+            "no_avatar",
+            "records_unavailable",
             "invalid_id",
             "not_found",
             "not_ready",
@@ -31,7 +33,10 @@ OPERATIONS = (
             "disk_full",
             "at_capacity",
         ),
-        text="Name the tutor_id or the avatar_id; tutor_id stands for the newest ready avatar that was made with it.",
+        text=(
+            "Name the tutor_id or the avatar_id. A tutor brings its avatar, voice, persona, language and model; a "
+            "tutor_id without a tutor stands for the newest ready avatar that was made with it."
+        ),
     ),
     Operation(
         "GET",

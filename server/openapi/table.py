@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
-from server.openapi import admin, avatars, operating, sessions, webrtc
+from server.openapi import admin, avatars, operating, sessions, tutors, webrtc
 from server.openapi.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
     *sessions.OPERATIONS,
     *avatars.OPERATIONS,
+    *tutors.OPERATIONS,
     *webrtc.OPERATIONS,
     *operating.OPERATIONS,
     *admin.OPERATIONS,

@@ -70,6 +70,7 @@ def test_every_operators_name_reaches_its_setting(tmp_path: Path, monkeypatch: p
         "AVATARS_DIR": ("/a", Path("/a")),
         "MAX_SESSIONS": ("5", 5),
         "SESSION_TIMEOUT_SECONDS": ("90", 90.0),
+        "DATABASE_URL": ("postgres://u:p@h/d", SecretStr("postgres://u:p@h/d")),
         "WEBRTC_PUBLIC_IP": ("203.0.113.7", "203.0.113.7"),
         "WEBRTC_PORT_MIN": ("40000", 40000),
         "WEBRTC_PORT_MAX": ("40100", 40100),
@@ -118,6 +119,7 @@ def test_an_empty_name_counts_as_not_set(tmp_path: Path, monkeypatch: pytest.Mon
         ("webrtc: {ice_transport_policy: direct}", "webrtc.ice_transport_policy: "),
         ("server: {allowed_origins: [school.example]}", "server.allowed_origins: "),
         ("server: 5", "server: "),
+        ("records: {retention_days: -1}", "records.retention_days: "),
         ("just text", "groups of settings"),
         ("a: [", "is not YAML"),
     ],
@@ -159,7 +161,10 @@ def test_a_missing_file_that_was_asked_for(tmp_path: Path) -> None:
 
 
 def test_relative_paths_start_at_the_config_file(tmp_path: Path) -> None:
-    settings = load(write(tmp_path, "avatars: {dir: here, import_dirs: [in, /abs]}"))
+    settings = load(
+        write(tmp_path, "avatars: {dir: here, import_dirs: [in, /abs]}\nrecords: {database_url: 'sqlite:///r/x.db'}")
+    )
+    assert settings.records.database_url.get_secret_value() == f"sqlite:///{tmp_path}/r/x.db"
     assert settings.avatars.dir == tmp_path / "here"
     assert settings.avatars.import_dirs == (tmp_path / "in", Path("/abs"))
 

@@ -1,0 +1,1 @@
+"""What outlives a session: tutors, sessions and their transcripts, in SQLite or PostgreSQL."""
