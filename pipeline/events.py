@@ -113,6 +113,25 @@ class ProcessingStatus(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingStarted(Event):
+    """Picture and sound are recorded from here on: the student has to be shown that."""
+
+    type: ClassVar[str] = "recording_started"
+    recording_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingStopped(Event):
+    """Exactly one for every recording that was started. reason: stopped, session_ended, too_long, disk_full, no_room or
+    failed.
+    """
+
+    type: ClassVar[str] = "recording_stopped"
+    recording_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Problem(Event):
     """Something went wrong, or went on by another way; the session lives. `code` is stable.
 

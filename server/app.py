@@ -36,6 +36,7 @@ from server.keys import (
     MODEL,
     PEERS,
     PULSE,
+    RECORDER,
     RECORDINGS,
     RECORDS,
     RTC,
@@ -51,9 +52,10 @@ from server.live import LiveFactory, LiveParts
 from server.logs import request_log
 from server.metrics import Metrics
 from server.openapi import api as openapi
-from server.parts import avatar_store, build_settings, choose_engine, language_model, rtc_settings
+from server.parts import avatar_store, build_settings, choose_engine, language_model, recorder, rtc_settings
 from server.problems import problem_middleware
 from server.pulse import Pulse
+from server.recorder import api as recorder_api
 from server.recordings import Recordings
 from server.records.records import Records
 from server.rtc.registry import PeerRegistry
@@ -100,12 +102,13 @@ def build_app(
     limits = settings.sessions
     metrics = Metrics()
     tokens = open_tokens(settings.access)
+    films = recorder(settings)
     sessions = Sessions(
         Limits(limits.max_sessions, limits.first_seconds, limits.leave_seconds, limits.timeout_seconds),
-        parts.open,
+        films.following(parts.open),
         parts.close,
         capacity=getattr(engine, "capacity", lambda: None),
-        observers=[metrics],
+        observers=[metrics, films],
         tokens=tokens,
     )
     for key, voice in _voices(settings):
@@ -116,8 +119,8 @@ def build_app(
 
     app[SETTINGS], app[STORE], app[RTC], app[RECORDS] = settings, store, rtc, records
     app[ENGINE], app[VOICES], app[MODEL], app[SESSIONS] = engine, book, model, sessions
-    app[LISTENING], app[METRICS] = ears, metrics
     app[KEYS], app[TOKENS] = keys, tokens
+    app[LISTENING], app[METRICS], app[RECORDER] = ears, metrics, films
     app[BUILDER] = AvatarBuilder(store, build_settings(settings), engine.prepare)
     app[RECORDINGS] = Recordings(store.uploads, limits.audio_disk_mb << 20)
     app[PEERS] = PeerRegistry(rtc)
@@ -133,6 +136,7 @@ def build_app(
     sessions_api.add_routes(app)
     access_api.add_routes(app)
     session_events.add_routes(app)
+    recorder_api.add_routes(app)
     add_whep_routes(app, sessions, app[PEERS], "/v1/sessions/{session_id}/whep")
     rtvi.add_routes(app, _version())
     ws.add_routes(app)
@@ -180,6 +184,8 @@ async def _run_parts(app: web.Application) -> AsyncIterator[None]:
         await app[LISTENING].start()
         stack.push_async_callback(app[BUILDER].close)
         await app[BUILDER].start()
+        stack.push_async_callback(app[RECORDER].close)
+        await app[RECORDER].start()
         stack.push_async_callback(app[SESSIONS].close)
         await app[SESSIONS].start()
         stack.push_async_callback(app[PEERS].close)

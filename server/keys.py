@@ -16,6 +16,7 @@ from server.access.tokens import Tokens
 from server.listening import Listening
 from server.metrics import Metrics
 from server.pulse import Pulse
+from server.recorder.recorder import Recorder
 from server.recordings import Recordings
 from server.records.records import Records
 from server.rtc.registry import PeerRegistry
@@ -35,6 +36,7 @@ LISTENING: web.AppKey[Listening] = web.AppKey("listening", Listening)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
 RECORDINGS: web.AppKey[Recordings] = web.AppKey("recordings", Recordings)
 RECORDS: web.AppKey[Records] = web.AppKey("records", Records)
+RECORDER: web.AppKey[Recorder] = web.AppKey("recorder", Recorder)
 RTC: web.AppKey[RtcSettings] = web.AppKey("rtc", RtcSettings)
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics", Metrics)
 PULSE: web.AppKey[Pulse] = web.AppKey("pulse", Pulse)

@@ -16,6 +16,9 @@ from pipeline.language_model import LanguageModel, OpenAIModel, Repeater
 from pipeline.lipsync.engine import LipSyncEngine
 from pipeline.lipsync.musetalk.installation import Version
 from pipeline.persona import Persona
+from server.recorder.limits import Limits as RecordingLimits
+from server.recorder.recorder import Recorder
+from server.recorder.shelf import Shelf
 from server.settings import LipSyncSettings, Settings, SettingsError, TutorSettings
 
 if TYPE_CHECKING:
@@ -66,6 +69,18 @@ def rtc_settings(settings: Settings) -> RtcSettings:
         return RtcSettings(**values)
     except ValueError as error:
         raise SettingsError(f"webrtc: {error}") from error
+
+
+def recorder(settings: Settings) -> Recorder:
+    """What records sessions."""
+    given = settings.recording
+    limits = RecordingLimits(
+        seconds=given.max_seconds,
+        total=round(given.max_gb * 1e9),
+        free=round(given.least_free_gb * 1e9),
+        days=given.retention_days,
+    )
+    return Recorder(Shelf(given.dir), limits, enabled=given.enabled, codec=settings.video.codec)
 
 
 def language_model(settings: Settings) -> LanguageModel:

@@ -45,6 +45,7 @@ class Session:
     conversation: Conversation | None = None
     hearing: Hearing | None = None
     history: History | None = None
+    recording_id: str | None = None  # while it is recorded
     ended: bool = False
     events: EventRing = field(default_factory=EventRing)
     listeners: set[Listener] = field(default_factory=set)

@@ -350,6 +350,8 @@ def summary(sessions: Sessions, session: Session) -> dict[str, Any]:
         "kb_id": session.kb_id,
         "voice": session.voice,
         "viewers": sessions.viewers(session),
+        "recording": session.recording_id is not None,
+        "recording_id": session.recording_id,
         "created_at": iso(session.created_at),
         "expires_at": iso(time.time() + sessions.remaining(session)),
     }

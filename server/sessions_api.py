@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server import speech
 from server.bodies import read_json
-from server.keys import LISTENING, PEERS, RECORDS, RTC, SESSIONS, SETTINGS, STORE
+from server.keys import LISTENING, PEERS, RECORDER, RECORDS, RTC, SESSIONS, SETTINGS, STORE
 from server.parts import persona_of
 from server.problems import ProblemError
 from server.records.tutors import Tutor
@@ -29,7 +29,9 @@ class _Body(BaseModel):
 
 
 class NewSession(_Body):
-    """tutor_id or avatar_id, or both; then that avatar is shown. voice, persona, language: not the tutor's own."""
+    """tutor_id or avatar_id, or both; then that avatar is shown. voice, persona, language: not the tutor's own.
+    recording: record it from its beginning.
+    """
 
     student_id: Name
     tutor_id: Name | None = None
@@ -38,6 +40,7 @@ class NewSession(_Body):
     voice: Name | None = None
     persona: Annotated[str, Field(min_length=1, max_length=8000)] | None = None
     language: Annotated[str, Field(min_length=1, max_length=60)] | None = None
+    recording: bool = False
 
 
 class Ask(_Body):
@@ -69,7 +72,12 @@ def add_routes(app: web.Application) -> None:
 
 async def create(request: web.Request) -> web.Response:
     require_teacher(request)
-    session = await new_session(request.app, await read_json(request, NewSession))
+    body = await read_json(request, NewSession)
+    if body.recording:
+        require_service(request)
+    session = await new_session(request.app, body)
+    if body.recording:
+        await _record(request.app, session)
     return web.json_response(
         _created(request.app, session), status=201, headers={"Location": f"/v1/sessions/{session.id}"}
     )
@@ -105,6 +113,15 @@ def _own(app: web.Application, body: NewSession, tutor: Tutor | None) -> TutorSe
     )
 
 
+async def _record(app: web.Application, session: Session) -> None:
+    """Or no session: whoever asks for a recording would not notice that there is none."""
+    try:
+        await app[RECORDER].begin(session)
+    except ProblemError:
+        await app[SESSIONS].end(session, "not_recorded")
+        raise
+
+
 def _created(app: web.Application, session: Session) -> dict[str, Any]:
     sessions = app[SESSIONS]
     return {
@@ -123,6 +140,8 @@ def _created(app: web.Application, session: Session) -> dict[str, Any]:
         "voice": session.voice,
         "mode": speech.mode(app),
         "listening": asdict(app[LISTENING].availability),
+        "recording": session.recording_id is not None,
+        "recording_id": session.recording_id,
     }
 
 

@@ -201,6 +201,15 @@ class RecordSettings(_Group):
     retention_days: Annotated[int, Field(ge=0, le=36_500)] = 30
 
 
+class RecordingSettings(_Group):
+    enabled: bool = True
+    dir: Path = Path("data/recordings")
+    retention_days: Annotated[float, Field(gt=0, le=36_500)] | None = 30.0
+    max_gb: Positive = 50.0
+    least_free_gb: Annotated[float, Field(ge=0)] = 2.0
+    max_seconds: Annotated[float, Field(ge=1, le=86_400)] = 7200.0
+
+
 class WebRtcSettings(_Group):
     public_ip: str = ""
     port_min: Annotated[int, Field(ge=0, le=65535)] = 0
@@ -248,6 +257,7 @@ class Settings(BaseSettings):
     video: VideoGroup = VideoGroup()
     sessions: SessionSettings = SessionSettings()
     records: RecordSettings = RecordSettings()
+    recording: RecordingSettings = RecordingSettings()
     webrtc: WebRtcSettings = WebRtcSettings()
 
     _layers: ClassVar[_Layers | None] = None
@@ -440,8 +450,16 @@ def _absolute(settings: Settings, base: Path) -> Settings:
         }
     )
     records = settings.records.model_copy(update={"database_url": _absolute_file(settings.records.database_url, base)})
+    recording = settings.recording.model_copy(update={"dir": base / settings.recording.dir.expanduser()})
     return settings.model_copy(
-        update={"access": access, "avatars": avatars, "lipsync": lipsync, "listening": listening, "records": records}
+        update={
+            "access": access,
+            "avatars": avatars,
+            "lipsync": lipsync,
+            "listening": listening,
+            "recording": recording,
+            "records": records,
+        }
     )
 
 

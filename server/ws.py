@@ -122,6 +122,7 @@ class _Conversation:
                     session_id=self._session.id,
                     avatar_id=self._session.avatar_id,
                     voice=self._session.voice,
+                    recording=self._session.recording_id is not None,
                 )
             case Text():
                 utterance = await speech.ask(self._app, self._session, message.text)

@@ -81,6 +81,8 @@ class SessionCreated(_Session, Ice):
     rtvi_url: str
     mode: Literal["model", "demo"]
     listening: Availability
+    recording: bool
+    recording_id: str | None
 
 
 class Renewed(Told):
@@ -95,6 +97,8 @@ class SessionSummary(_Session):
     status: Literal["active", "ready", "asleep"]
     kb_id: str | None
     viewers: int
+    recording: bool
+    recording_id: str | None
     created_at: datetime
 
 

@@ -83,6 +83,15 @@ CODES: dict[str, tuple[int, ...]] = {
     "voice_mute": (502,),
     "voice_stalled": (502,),
     "voice_unreachable": (502,),
+    # recordings
+    "recording_off": (503,),
+    "recording_unavailable": (503,),
+    "already_recording": (409,),
+    "not_recording": (409,),
+    "recording_running": (409,),
+    "recording_not_found": (404,),
+    "recording_empty": (404,),
+    "recordings_full": (507,),
     # WebRTC
     "bad_sdp": (400, 422),
     "sdp_too_large": (400,),

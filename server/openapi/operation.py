@@ -15,7 +15,16 @@ Role = Literal["open", "session", "token", "bearer", "service", "teacher", "admi
 has the engine_token. bearer: the same, in the header only. service, teacher, admin: a key of that role, or an admin's.
 """
 
-Tag = Literal["Sessions", "Avatars", "Tutors and records", "WebRTC", "Operating", "Administration", "Other clients"]
+Tag = Literal[
+    "Sessions",
+    "Avatars",
+    "Tutors and records",
+    "WebRTC",
+    "Recordings",
+    "Operating",
+    "Administration",
+    "Other clients",
+]
 
 
 @dataclass(frozen=True, slots=True)

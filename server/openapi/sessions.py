@@ -32,6 +32,9 @@ OPERATIONS = (
             "damaged",
             "disk_full",
             "at_capacity",
+            "recording_off",
+            "recording_unavailable",
+            "recordings_full",
         ),
         text=(
             "Name the tutor_id or the avatar_id. A tutor brings its avatar, voice, persona, language and model; a "

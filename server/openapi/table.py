@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
-from server.openapi import admin, avatars, operating, sessions, tutors, webrtc
+from server.openapi import admin, avatars, operating, recordings, sessions, tutors, webrtc
 from server.openapi.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -14,6 +14,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *avatars.OPERATIONS,
     *tutors.OPERATIONS,
     *webrtc.OPERATIONS,
+    *recordings.OPERATIONS,
     *operating.OPERATIONS,
     *admin.OPERATIONS,
 )

@@ -12,6 +12,7 @@ import { LiveSession } from "./live.js";
 import { Notice } from "./notice.js";
 import { startOptions } from "./options.js";
 import { Picker } from "./picker.js";
+import { RecordingMark } from "./recording.js";
 import { Speaking } from "./speaking.js";
 import { Stage } from "./stage.js";
 import { studentId } from "./store.js";
@@ -27,6 +28,7 @@ startChrome("student.title");
 const stage = new Stage();
 const conversation = new Conversation();
 const speaking = new Speaking();
+const recording = new RecordingMark();
 const notice = new Notice(() => retry(), choose);
 const picker = new Picker(showChoice);
 startOptions(conversation.transcript, () => picker.chosen);
@@ -122,6 +124,7 @@ function begin() {
   stage.showPoster(avatar.id);
   conversation.attach(mine);
   speaking.attach(mine);
+  recording.attach(mine);
   mine.addEventListener("state", () => {
     if (session === mine) stage.setState(mine.state);
   });

@@ -155,6 +155,7 @@ class FakeServer:
         self.upload_pause = 0.0
         self.cannot_say: list[str] = []  # what no voice can say of the next texts
         self.key = ""  # if set, managing needs it
+        self.recording = False  # what the answer to the first message says
         self.listening: dict[str, Any] = {"available": True, "code": None, "reason": None}
         self.draw: Callable[[float, float], np.ndarray] = draw
         self.preview = jpeg(draw(0, 0))
@@ -393,7 +394,8 @@ class FakeServer:
     async def _take(self, session: FakeSession, message: dict[str, Any]) -> None:
         session.heard.append(message)
         if message["type"] == "init":
-            answer = {"status": "idle", "mode": "demo", "request_id": message.get("request_id")}
+            answer = {"status": "idle", "mode": "demo", "recording": self.recording}
+            answer["request_id"] = message.get("request_id")
             await self.tell(session, type="processing_status", **answer)
         if message["type"] in ("text", "say"):
             before, name = session.speech, secrets.token_hex(4)

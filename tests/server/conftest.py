@@ -98,7 +98,8 @@ def settings_for(tmp_path: Path) -> Callable[..., Settings]:
         avatars = {"dir": tmp_path / "avatars", "import_dirs": (tmp_path / "import",), **groups.pop("avatars", {})}
         secrets = {"keys_file": tmp_path / "keys.json", "token_file": tmp_path / "token.secret"}
         access = {**secrets, **groups.pop("access", {})}
-        return Settings(avatars=avatars, access=access, **groups)  # type: ignore[arg-type]
+        recording = {"dir": tmp_path / "recordings", "least_free_gb": 0.0, **groups.pop("recording", {})}
+        return Settings(avatars=avatars, access=access, recording=recording, **groups)  # type: ignore[arg-type]
 
     return make
 

@@ -74,6 +74,11 @@ export const en = {
   "state.ended": "Ended",
   "state.failed": "Not connected",
 
+  "recording.on": "Recording",
+  "recording.title": "The tutor's picture and voice are being recorded. Your microphone is not.",
+  "recording.started": "This session is being recorded now.",
+  "recording.stopped": "The recording has stopped.",
+
   "doing.idle": "Your turn",
   "doing.listening": "Listening…",
   "doing.waiting": "Making out your words…",

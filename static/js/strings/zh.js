@@ -74,6 +74,11 @@ export const zh = {
   "state.ended": "已结束",
   "state.failed": "未连接",
 
+  "recording.on": "正在录制",
+  "recording.title": "老师的画面和声音正在录制；你的麦克风不会被录下。",
+  "recording.started": "现在开始录制本次会话。",
+  "recording.stopped": "录制已停止。",
+
   "doing.idle": "轮到你了",
   "doing.listening": "正在听…",
   "doing.waiting": "正在辨认你的话…",

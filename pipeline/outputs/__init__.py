@@ -1,0 +1,1 @@
+"""Where a session's packets go besides its viewers: files and other servers, encoded once and sent as they are."""

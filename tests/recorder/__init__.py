@@ -1,0 +1,1 @@
+"""Recordings and other outputs of a session."""

@@ -1,0 +1,169 @@
+"""A session's film: the same packets, with the lips on their sound, whatever happens to the session meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from pipeline import playout
+from pipeline.events import SpeechEnded
+from pipeline.outputs import writer as writing
+from pipeline.outputs.film import FORMATS, FilmFile
+from pipeline.outputs.tap import Tap
+from pipeline.outputs.writer import Writer
+from pipeline.session import LiveSession
+from tests.pipeline.conftest import SETTINGS, OpenShow, Show
+from tests.recorder.films import read
+
+
+@dataclass
+class Camera:
+    path: Path
+    writer: Writer
+    tap: Tap
+    failures: list[Exception]
+
+
+@asynccontextmanager
+async def filming(folder: Path, codec: str = "h264") -> AsyncIterator[Camera]:
+    """A film that is whole after the block."""
+    path = folder / f"film.{FORMATS[codec]}"
+    path.touch()
+    failures: list[Exception] = []
+    writer = Writer(FilmFile(path, codec), "film", failures.append)
+    try:
+        yield Camera(path, writer, Tap(writer), failures)
+    finally:
+        assert await writer.close(10)
+
+
+@asynccontextmanager
+async def pulling(camera: Camera, live: LiveSession) -> AsyncIterator[None]:
+    task = asyncio.create_task(camera.tap.run(live))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def spoken(stage: Show, text: str) -> None:
+    """Say it, with half a second of silence around it."""
+    async with stage.receive(decode=False) as seen:
+        await seen.until(lambda: len(seen.pictures) >= 12)
+        await stage.event(SpeechEnded, stage.live.say(text))
+        end = len(seen.sounds) + 25
+        await seen.until(lambda: len(seen.sounds) >= end)
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp8"])
+async def test_the_lips_are_on_their_sound(
+    show: OpenShow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str
+) -> None:
+    monkeypatch.setattr(playout, "START_LIMIT", 5.0)
+    async with show(video=replace(SETTINGS, codec=codec)) as stage, filming(tmp_path, codec) as camera:
+        async with pulling(camera, stage.live):
+            await spoken(stage, "one two three")
+        pictures = stage.live.stats().pictures
+    film = read(camera.path)
+    assert FORMATS[codec] in film.format
+    assert film.codecs == [codec, "opus"]
+    assert film.pictures[0][0] == 0
+    assert film.sounds[0][0] < 0.03
+    assert pictures - 3 <= len(film.pictures) <= pictures, "those that were encoded for everybody"
+    loud = {round(at, 2) for at in film.loud}
+    assert len(loud) >= 20
+    speaking = [round(at, 2) for at, mouth in film.pictures if mouth > 0.6]
+    assert len(speaking) >= 14
+    # As at their source: a picture comes with the end of its sound, 40 ms after its beginning.
+    assert speaking[0] == pytest.approx(min(loud) + 0.04, abs=0.011)
+    assert sum(bool({round(at - 0.04, 2), round(at - 0.02, 2)} & loud) for at in speaking) >= 14
+    assert (camera.tap.lost, camera.failures) == (0, [])
+
+
+async def test_a_stall_leaves_no_hole(show: OpenShow, tmp_path: Path) -> None:
+    async with show() as stage, filming(tmp_path) as camera, pulling(camera, stage.live):
+        await spoken(stage, "one")
+        time.sleep(1.0)  # noqa: ASYNC251 - the stall: the whole loop stands still
+        await spoken(stage, "two")
+    film = read(camera.path)
+    assert max(b - a for (a, _), (b, _) in zip(film.pictures, film.pictures[1:], strict=False)) > 0.8
+    assert abs(film.pictures[-1][0] - film.sounds[-1][0]) < 0.3
+    first, last = film.loud[0], film.loud[-1]
+    assert last - first > 1.5
+
+
+async def test_a_session_that_slept_goes_on_where_it_stopped(show: OpenShow, tmp_path: Path) -> None:
+    async with filming(tmp_path) as camera:
+        for word in ("one", "two"):
+            async with show() as stage:
+                run = asyncio.create_task(camera.tap.run(stage.live))
+                await spoken(stage, word)
+            await asyncio.wait_for(run, 10)  # it ended with the session
+    film = read(camera.path)
+    assert film.seconds > 2
+    gaps = [b - a for (a, _), (b, _) in zip(film.pictures, film.pictures[1:], strict=False)]
+    assert max(gaps) < 0.5, "what lies between the two is left out"
+    assert 1 < film.loud[-1] - film.loud[0] < 2
+
+
+class SlowFilm(FilmFile):
+    """Its disk stands still while `gate` is cleared."""
+
+    gate = threading.Event()
+
+    def packet(self, packet, *, sound):  # type: ignore[no-untyped-def]
+        self.gate.wait(20)
+        super().packet(packet, sound=sound)
+
+
+async def test_a_disk_that_stands_still_costs_pictures_and_nothing_else(
+    show: OpenShow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "QUEUE", 40)
+    path = tmp_path / "film.mp4"
+    path.touch()
+    film = SlowFilm(path, "h264")
+    film.gate.set()
+    writer = Writer(film, "film", lambda error: None)
+    tap = Tap(writer)
+    async with show() as stage, stage.receive(decode=False) as seen:
+        task = asyncio.create_task(tap.run(stage.live))
+        await seen.until(lambda: len(seen.pictures) >= 15)
+        keys = sum(seen.keys)
+        film.gate.clear()
+        await seen.until(lambda: tap.lost > 0)
+        assert stage.live.stats().overflows == 0
+        film.gate.set()
+        await seen.until(lambda: sum(seen.keys) > keys, 20)
+        count = len(seen.pictures) + 15
+        await seen.until(lambda: len(seen.pictures) >= count)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert await writer.close(10)
+    made = read(path)
+    assert tap.lost == 1
+    assert abs(made.pictures[-1][0] - made.sounds[-1][0]) < 0.3
+
+
+async def test_a_disk_that_fails_is_told_once(show: OpenShow, tmp_path: Path) -> None:
+    failures: list[Exception] = []
+    writer = Writer(FilmFile(tmp_path / "missing" / "film.mp4", "h264"), "film", failures.append)
+    tap = Tap(writer)
+    async with show() as stage, stage.receive(decode=False) as seen:
+        task = asyncio.create_task(tap.run(stage.live))
+        await seen.until(lambda: bool(failures))
+        count = len(seen.pictures) + 10
+        await seen.until(lambda: len(seen.pictures) >= count)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert await writer.close(10)
+    assert len(failures) == 1
+    assert isinstance(failures[0], FileNotFoundError)
