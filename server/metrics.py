@@ -133,6 +133,7 @@ class Metrics(Collector):
         self._set("release_late_seconds", "How late pictures leave, the worst session.", max(late, default=0) / 1000)
         self._set("sent_bits_per_second", "Of all sessions' pictures, once each.", sum(s.sent_bitrate for s in stats))
         queued = max((max(each.video_queue, each.audio_queue) for each in stats), default=0)
+        self._set("tasks", "Tasks on the event loop.", len(asyncio.all_tasks()))
         self._set("viewer_queue_packets", "Packets that wait for the slowest viewer.", queued)
         await self._peers(peers, [session.id for session in everybody])
         records: Tally[str] = Tally(record.state for record in await asyncio.to_thread(store.list))
