@@ -13,10 +13,12 @@ from structlog.typing import Processor
 
 from server.problems import Handler, route_of
 from server.settings import ServerSettings
+from server.sparing import Sparing, UnreadableRequests
 
 log = structlog.get_logger(__name__)
 
 _QUIET = frozenset({"/health", "/static/{path}"})
+_REFUSALS = Sparing()
 
 
 def configure(settings: ServerSettings) -> None:
@@ -52,13 +54,14 @@ def configure(settings: ServerSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.getLogger("aiohttp.server").addFilter(UnreadableRequests())
     for name in ("aioice", "aiortc", "libav", "asyncio"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 @web.middleware
 async def request_log(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """One line a request, after it: method, route, status, milliseconds."""
+    """One line a request, after it: method, route, status, milliseconds. Of refusals in great numbers only some."""
     start = time.monotonic()
     status: int | str = "aborted"
     try:
@@ -66,16 +69,24 @@ async def request_log(request: web.Request, handler: Handler) -> web.StreamRespo
         status = response.status
         return response
     finally:
-        route = route_of(request)
-        fields: dict[str, Any] = {
-            "method": request.method,
-            "route": route,
-            "status": status,
-            "ms": round((time.monotonic() - start) * 1000, 1),
-        }
-        for key in ("session_id", "avatar_id"):
-            name = request.match_info.get(key)
-            if name is not None:
-                fields[key.removesuffix("_id")] = name if name.isprintable() and len(name) <= 64 else "(not an id)"
-        quiet = route in _QUIET and status in (200, 304)
-        (log.debug if quiet else log.info)("request", **fields)
+        left_out = _REFUSALS.take(time.monotonic()) if isinstance(status, int) and 400 <= status < 500 else 0
+        if left_out is not None:
+            _tell(request, status, start, left_out)
+
+
+def _tell(request: web.Request, status: int | str, start: float, left_out: int) -> None:
+    route = route_of(request)
+    fields: dict[str, Any] = {
+        "method": request.method,
+        "route": route,
+        "status": status,
+        "ms": round((time.monotonic() - start) * 1000, 1),
+    }
+    for key in ("session_id", "avatar_id"):
+        name = request.match_info.get(key)
+        if name is not None:
+            fields[key.removesuffix("_id")] = name if name.isprintable() and len(name) <= 64 else "(not an id)"
+    if left_out:
+        fields["refusals_left_out"] = left_out
+    quiet = route in _QUIET and status in (200, 304)
+    (log.debug if quiet else log.info)("request", **fields)

@@ -14,6 +14,7 @@ import sys
 import structlog
 from aiohttp import web
 
+from pipeline import garbage
 from server import logs
 from server.settings import Settings, SettingsError
 
@@ -59,6 +60,7 @@ async def _run(settings: Settings, listening: socket.socket) -> None:
         stopping = asyncio.create_task(stop.wait(), name="stop")
         # The first visitor can talk at once: "ready" is said when the sample is there, too.
         await asyncio.wait({sample, stopping}, timeout=SAMPLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        garbage.settle()
         if not stop.is_set():
             _announce(settings, listening)
         await stopping

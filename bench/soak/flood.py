@@ -28,6 +28,7 @@ async def measure(server: Server, avatar_id: str, seconds: float) -> list[Figure
         alone = time.monotonic()
         await asyncio.sleep(min(20.0, seconds))
         calm = seen.missing(alone, time.monotonic())
+        before = server.call("GET", f"/v1/sessions/{session.id}/stats")["live"]
         began = time.monotonic()
         told = await _flood(server.url, session.id, seconds)
         ended = time.monotonic()
@@ -36,6 +37,8 @@ async def measure(server: Server, avatar_id: str, seconds: float) -> list[Figure
             seen.longest_gap(began, ended) * 1000,
             seen.rate(began, ended),
         )
+    after = server.call("GET", f"/v1/sessions/{session.id}/stats")["live"]
+    own = ", ".join(f"{name} {after[name] - before[name]}" for name in ("pictures_skipped", "stalls", "overflows"))
     server.call("DELETE", f"/v1/sessions/{session.id}")
     answers = told["answers"]
     sent, wrong = told["sent"], sum(count for status, count in answers.items() if not _refused(status))
@@ -50,7 +53,7 @@ async def measure(server: Server, avatar_id: str, seconds: float) -> list[Figure
             "none",
             f"{missing}",
             missing == 0,
-            f"{rate:.2f} a second, longest gap {gap:.0f} ms; lost in the time before: {calm}",
+            f"{rate:.2f} a second, longest gap {gap:.0f} ms; lost in the time before: {calm}; {own}",
         ),
     ]
 
