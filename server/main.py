@@ -148,6 +148,7 @@ def _announce(settings: Settings, listening: socket.socket) -> None:
         "Lectern is ready.",
         f"  student page   {base}/",
         f"  teacher page   {base}/teacher",
+        f"  operations     {base}/admin",
         f"  server's state {base}/health   (docs/api.md has the other addresses)",
     ]
     if shown != host:

@@ -27,6 +27,7 @@ async def capacity(app: web.Application) -> dict[str, Any]:
         "cpu": {"used": round(os.getloadavg()[0], 2), "limit": os.cpu_count()},
         "memory": {"used": memory[0], "limit": memory[1]},
         "disk": {"used": disk.total - disk.free, "limit": disk.total},
+        "refusing": sessions.refusing,
         "limits": app[SETTINGS].sessions.model_dump(mode="json"),
     }
 

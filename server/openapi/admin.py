@@ -57,7 +57,8 @@ class Bar(Told):
 
 
 class Capacity(Told):
-    """cpu: load of the last minute, and cores. memory, disk: bytes. limits: the settings of sessions."""
+    """cpu: load of the last minute, and cores. memory, disk: bytes. refusing: why no new session is taken
+    whatever room there is, such as draining. limits: the settings of sessions."""
 
     sessions: Bar
     records: Bar
@@ -66,13 +67,17 @@ class Capacity(Told):
     cpu: Bar
     memory: Bar
     disk: Bar
+    refusing: str | None
     limits: dict[str, Any]
 
 
 class Engine(Told):
+    """code, why: what is in its way, if anything is (off, cannot_run, restart, starting, down, broken, closed)."""
+
     name: str
     chosen: bool
     available: bool
+    code: str | None
     why: str | None
     figures: Renderer | None
 
@@ -87,6 +92,7 @@ class OperatorVoice(Told):
     online: bool
     default: bool
     available: bool
+    again_in: float | None
     why: str | None
 
 

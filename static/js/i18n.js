@@ -6,6 +6,12 @@ import { zh } from "./strings/zh.js";
 
 const TABLES = { en, zh };
 
+/** A page's own words beside those of all. @param {Record<string, string>} english @param {Record<string, string>} chinese */
+export function addWords(english, chinese) {
+  Object.assign(en, english);
+  Object.assign(zh, chinese);
+}
+
 /** @returns {"en" | "zh"} the language of the page now */
 export function language() {
   return document.documentElement.lang.toLowerCase().startsWith("zh") ? "zh" : "en";

@@ -115,11 +115,14 @@ async def test_sizes_have_the_unit_that_suits_them(page: Page) -> None:
 
 
 def test_both_languages_have_every_sentence() -> None:
-    def entries(name: str) -> dict[str, str]:
-        text = (STATIC / "js" / "strings" / name).read_text()
-        return dict(re.findall(r'^  "([^"]+)": "(.*)",$', text, re.MULTILINE))
+    def entries(language: str) -> dict[str, str]:
+        found: list[tuple[str, str]] = []
+        for path in sorted((STATIC / "js" / "strings").glob(f"*{language}.js")):
+            found += re.findall(r'^  "([^"]+)": "(.*)",$', path.read_text(), re.MULTILINE)
+        assert len(found) == len(dict(found)), "a key stands in two files"
+        return dict(found)
 
-    english, chinese = entries("en.js"), entries("zh.js")
+    english, chinese = entries("en"), entries("zh")
     assert len(english) > 150
     assert english.keys() == chinese.keys()
     for key, words in english.items():

@@ -1,0 +1,134 @@
+/** The operator's page: what the server does now, kept up to date by itself, and the few things an operator does. */
+
+import { askForKey } from "./access.js";
+import { drain, health, readiness } from "./admin-api.js";
+import { AvatarPanels } from "./admin-avatars.js";
+import { CapacityBars } from "./admin-capacity.js";
+import { ConfigurationView } from "./admin-config.js";
+import { PartLists } from "./admin-parts.js";
+import { SessionCards } from "./admin-sessions.js";
+import { ApiError } from "./api.js";
+import { startChrome } from "./chrome.js";
+import { sure } from "./confirm.js";
+import { byId, toast } from "./dom.js";
+import { explain, needsKey } from "./errors.js";
+import { ago, duration } from "./figures.js";
+import { addWords, has, onLanguage, t } from "./i18n.js";
+import { Poll } from "./poll.js";
+import { mark, write } from "./rows.js";
+import { adminEn } from "./strings/admin.en.js";
+import { adminZh } from "./strings/admin.zh.js";
+
+addWords(adminEn, adminZh);
+startChrome("admin.title");
+
+const FAST = 2000;
+const SLOW = 10000;
+const RARE = 30000;
+
+const poll = new Poll();
+const sessions = new SessionCards(() => void poll.now(live));
+const bars = new CapacityBars();
+const avatars = new AvatarPanels(() => void poll.now(disk));
+const parts = new PartLists();
+const config = new ConfigurationView();
+
+/** When the server answered last. */
+let heard = new Date();
+/** @type {unknown} why the last question had no answer */
+let trouble = null;
+/** @type {string | null} the code with which new sessions are refused */
+let refusing = null;
+/** @type {Record<string, {ok: boolean, detail?: string}>} */
+let checks = {};
+/** @type {{version: string, engine: string, uptime_seconds: number} | null} */
+let about = null;
+/** @type {Promise<boolean> | null} */
+let asking = null;
+let declined = false;
+
+/** Ask, and tell on the page when that fails. A key that is missing is asked for, once for all questions. @param {() => Promise<void>} question */
+function guarded(question) {
+  return async () => {
+    for (;;) {
+      try {
+        await question();
+        heard = new Date();
+        trouble = null;
+      } catch (error) {
+        if (needsKey(error) && (await key())) continue;
+        trouble = error;
+      }
+      return head();
+    }
+  };
+}
+
+/** Whether a key was given. Who closes the question is not asked again by every question that follows. */
+async function key() {
+  if (declined) return false;
+  asking ??= askForKey().finally(() => {
+    asking = null;
+  });
+  const given = await asking;
+  declined = !given;
+  return given;
+}
+
+const live = guarded(async () => {
+  const [code] = await Promise.all([bars.refresh(), sessions.refresh(), avatars.refreshBuilds()]);
+  refusing = code;
+});
+const state = guarded(async () => {
+  [checks, about] = await Promise.all([readiness(), health()]);
+  await parts.refresh();
+});
+const disk = guarded(() => avatars.refreshStorage());
+const settings = guarded(() => config.refresh());
+
+/** The head of the page: may students come, and does the server answer at all. */
+function head() {
+  const failing = Object.entries(checks).filter(([, check]) => !check.ok);
+  const box = byId("state");
+  if (trouble !== null) mark(box, "data-state", "away");
+  else if (refusing !== null) mark(box, "data-state", "draining");
+  else if (failing.length) mark(box, "data-state", "bad");
+  else mark(box, "data-state", about ? "good" : "loading");
+  const names = failing.map(([name, check]) => `${has(`admin.check.${name}`) ? t(`admin.check.${name}`) : name}${check.detail ? ` – ${check.detail}` : ""}`);
+  let words = about ? t("admin.ready") : t("admin.loading");
+  if (failing.length) words = t("admin.notReady", { checks: names.join("; ") });
+  if (refusing !== null) words = refusing === "draining" ? t("admin.draining") : t("admin.refusing", { code: refusing });
+  write(byId("state-words"), words);
+  if (about) write(byId("about"), t("admin.about", { version: about.version, engine: about.engine, time: duration(about.uptime_seconds) }));
+  byId("drain").hidden = about === null || refusing === "draining";
+  const forbidden = trouble instanceof ApiError && trouble.status === 403;
+  const locked = needsKey(trouble) || forbidden;
+  byId("away").hidden = trouble === null;
+  byId("other-key").hidden = !locked;
+  if (trouble !== null) write(byId("away-words"), forbidden ? t("admin.forbidden") : locked ? explain(trouble) : t("admin.away", { when: ago(heard.toISOString()) }));
+}
+
+byId("other-key").addEventListener("click", async () => {
+  declined = false;
+  if (await key()) poll.start();
+});
+byId("drain").addEventListener("click", async () => {
+  const words = { title: t("admin.drainTitle"), text: t("admin.drainText"), yes: t("admin.drainYes"), no: t("admin.drainNo") };
+  if (!(await sure(words))) return;
+  try {
+    await drain();
+    toast(t("admin.drained"));
+  } catch (error) {
+    const missing = error instanceof ApiError && (error.status === 404 || error.status === 405);
+    toast(missing ? t("admin.drainMissing") : explain(error), "bad");
+  }
+  void poll.now(live);
+});
+onLanguage(head);
+
+poll.add(live, FAST);
+poll.add(state, SLOW);
+poll.add(disk, RARE);
+poll.add(settings, RARE * 2);
+head();
+poll.start();

@@ -1,0 +1,141 @@
+"""The operator's page in Chromium, on the real server with pretended sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.operator.test_admin import age
+from tests.pages.conftest import OpenPage, chromium, watched_pages
+from tests.rtc.clients import until
+from tests.server.conftest import Running, Serve
+
+pytestmark = pytest.mark.browser
+
+KEY = "operators-key-0123456789"
+
+
+@pytest.fixture
+async def open_page() -> AsyncIterator[OpenPage]:
+    async with chromium() as browser, watched_pages(browser) as opener:
+        yield opener
+
+
+async def admin(running: Running, open_page: OpenPage, **options: object) -> Page:
+    return await open_page(str(running.client.make_url("/admin")), **options)
+
+
+async def test_the_day_of_an_operator(serve: Serve, open_page: OpenPage) -> None:
+    """Sees who is there, stops one, prunes what nobody uses, looks up a setting, in both languages."""
+    running = await serve(sessions={"max_sessions": 4}, webrtc={"turn_password": "turn-pass-word"})
+    for avatar_id, days in (("bob", 40), ("cleo", 3)):
+        age(running, avatar_id, days)
+    page = await admin(running, open_page)
+    await expect(page.locator("#state-words")).to_have_text("Ready for students")
+    await expect(page.locator("#sessions-note")).to_contain_text("Nobody is here now")
+
+    made = await running.session(student_id="li-wei")  # it appears by itself, with its picture
+    card = page.locator(f'.card[data-id="{made["session_id"]}"]')
+    await expect(card.locator("h3")).to_have_text("li-wei")
+    await expect(card.locator("img")).to_be_visible()
+    await expect(page.locator('[data-name="sessions"] .bar-value')).to_have_text("1 of 4")
+    await card.evaluate("node => { node.kept = true; }")
+    socket = await running.client.ws_connect(made["engine_url"])
+    await expect(card.locator(".badge")).to_have_text("Live")
+    assert await card.evaluate("node => node.kept")  # written anew where it differs, not made anew
+
+    await card.get_by_label("Stop the session of li-wei").click()
+    await page.keyboard.press("Escape")  # not that easily
+    assert len(running.sessions.all()) == 1
+    await card.get_by_label("Stop the session of li-wei").click()
+    await page.click("#confirm-yes")
+    await expect(card).to_have_count(0)
+    assert running.sessions.all() == []
+    await socket.close()
+
+    await page.fill("#days", "30")
+    await page.click("#prune [type=submit]")
+    await expect(page.locator("#going li")).to_have_count(1)
+    await expect(page.locator("#going li")).to_contain_text("bob")
+    assert (running.root / "bob").exists()
+    await page.click("#prune-yes")
+    await expect(page.locator("#confirm-text")).to_have_text("bob")
+    await page.click("#confirm-yes")
+    await expect(page.locator('#storage-rows [data-id="bob"]')).to_have_count(0)
+    assert not (running.root / "bob").exists()
+    assert (running.root / "cleo").exists()
+
+    await expect(page.locator('#engines [data-name="musetalk"] .part-words')).to_contain_text("MUSETALK_BASE")
+    await page.fill("#config-filter", "turn_pass")
+    setting = page.locator('[data-key="webrtc.turn_password"]')
+    await expect(setting.locator("dd")).to_have_text("********")
+    await expect(page.locator(".setting:visible")).to_have_count(1)
+    assert "turn-pass-word" not in await page.content()
+
+    await page.click("#language")
+    await expect(page.locator("h1")).to_have_text("运维")
+    await expect(page.locator("#state-words")).to_have_text("可以接待学生")
+    await page.set_viewport_size({"width": 390, "height": 844})
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+async def test_a_key_is_asked_for_once_and_can_be_given_later(serve: Serve, open_page: OpenPage) -> None:
+    running = await serve(server={"api_key": KEY})
+    await running.client.post("/v1/sessions", json={"avatar_id": "ada", "student_id": "s1"}, headers=bearer())
+    page = await admin(running, open_page)
+    await expect(page.locator("#access")).to_be_visible()
+    await page.click("#access [value=no]")
+    await expect(page.locator("#other-key")).to_be_visible()
+    await expect(page.locator("#access")).to_be_hidden()
+    await page.click("#other-key")
+    await page.fill("#key", "wrong")
+    await page.click("#access [value=yes]")
+    await expect(page.locator("#access-wrong")).to_be_visible()
+    await page.fill("#key", KEY)
+    await page.click("#access [value=yes]")
+    await expect(page.locator(".card")).to_have_count(1)
+    await expect(page.locator(".card img")).to_be_visible()  # pictures carry the key, too
+    await expect(page.locator("#away")).to_be_hidden()
+
+
+def bearer() -> dict[str, str]:
+    return {"Authorization": f"Bearer {KEY}"}
+
+
+async def test_nothing_is_asked_while_nobody_looks(serve: Serve, open_page: OpenPage) -> None:
+    running = await serve()
+    page = await admin(running, open_page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    await until(lambda: sum("/v1/admin/sessions" in url for url in asked) >= 2)
+    await hide(page, hidden=True)
+    await asyncio.sleep(0.3)  # what is under way arrives
+    asked.clear()
+    await asyncio.sleep(2.5)
+    assert asked == []
+    await hide(page, hidden=False)
+    await until(lambda: any("/v1/admin/sessions" in url for url in asked))
+
+
+async def hide(page: Page, *, hidden: bool) -> None:
+    """As the browser does with a tab that is not in front."""
+    await page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+async def test_a_server_that_is_away_is_told_with_the_time(serve: Serve, open_page: OpenPage) -> None:
+    running = await serve()
+    page = await admin(running, open_page)
+    await expect(page.locator("#state-words")).to_have_text("Ready for students")
+    await page.route("**/v1/admin/**", lambda route: route.abort())
+    await expect(page.locator("#away-words")).to_contain_text("doesn't answer")
+    await page.unroute("**/v1/admin/**")
+    await expect(page.locator("#away")).to_be_hidden()
