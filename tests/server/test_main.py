@@ -76,9 +76,10 @@ def test_it_serves_until_it_is_told_to_stop(started: list[Process], tmp_path: Pa
     started.append(process)
     url = process.line("student page").split()[-1]
     assert process.line("teacher page").split()[-1] == f"{url}teacher"
+    assert process.line("operations").split()[-1] == f"{url}admin"
     process.line("Ctrl+C")
     shown = [word for line in process.lines for word in line.split() if word.startswith(url) and line.startswith("  ")]
-    assert len(shown) == 3
+    assert len(shown) == 4
     for address in shown:
         with urllib.request.urlopen(address, timeout=LIMIT) as answer:
             assert answer.status == 200, address
