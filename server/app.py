@@ -23,7 +23,7 @@ from server import avatars_api, pages, probes, session_events, sessions_api, spe
 from server.access import api as access_api
 from server.access.browsers import browser_guard
 from server.access.headers import add_headers
-from server.access.start import open_keys, open_tokens
+from server.access.start import open_guard, open_keys, open_tokens
 from server.admin import api as admin_api
 from server.admission import Limits
 from server.faces import Faces
@@ -31,6 +31,7 @@ from server.keys import (
     BUILDER,
     ENGINE,
     KEYS,
+    LIMITER,
     LISTENING,
     METRICS,
     MODEL,
@@ -84,8 +85,9 @@ def build_app(
     """
     started = time.monotonic()
     keys = open_keys(settings)
+    limiter, guard = open_guard(settings.access, keys)
     app = web.Application(
-        middlewares=[request_log, problem_middleware, browser_guard(settings.server)],
+        middlewares=[request_log, problem_middleware, guard, browser_guard(settings.server)],
         client_max_size=1 << 20,
     )
     why = "given"
@@ -119,7 +121,7 @@ def build_app(
 
     app[SETTINGS], app[STORE], app[RTC], app[RECORDS] = settings, store, rtc, records
     app[ENGINE], app[VOICES], app[MODEL], app[SESSIONS] = engine, book, model, sessions
-    app[KEYS], app[TOKENS] = keys, tokens
+    app[KEYS], app[TOKENS], app[LIMITER] = keys, tokens, limiter
     app[LISTENING], app[METRICS], app[RECORDER] = ears, metrics, films
     app[BUILDER] = AvatarBuilder(store, build_settings(settings), engine.prepare)
     app[RECORDINGS] = Recordings(store.uploads, limits.audio_disk_mb << 20)

@@ -12,6 +12,7 @@ from pipeline.language_model import LanguageModel
 from pipeline.lipsync.engine import LipSyncEngine
 from pipeline.voices.book import VoiceBook
 from server.access.keys import Keys
+from server.access.limiter import Limiter
 from server.access.tokens import Tokens
 from server.listening import Listening
 from server.metrics import Metrics
@@ -26,6 +27,7 @@ from server.settings import Settings
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 KEYS: web.AppKey[Keys] = web.AppKey("keys", Keys)
+LIMITER: web.AppKey[Limiter] = web.AppKey("limiter", Limiter)
 TOKENS: web.AppKey[Tokens] = web.AppKey("tokens", Tokens)
 STORE: web.AppKey[AvatarStore] = web.AppKey("store", AvatarStore)
 BUILDER: web.AppKey[AvatarBuilder] = web.AppKey("builder", AvatarBuilder)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from server.access.caller import bearer, by_proxy, caller_of, token_of
+from server.access.caller import CALLER, address_of, bearer, by_proxy, identify, token_of
 from server.access.keys import Caller
 from server.access.roles import DUTIES, Role, may
 from server.keys import KEYS, SESSIONS
 from server.problems import ProblemError
 from server.sessions import Session
 
-__all__ = ["bearer", "require_admin", "require_service", "require_teacher", "session_of", "token_of"]
+__all__ = ["address_of", "bearer", "require_admin", "require_service", "require_teacher", "session_of", "token_of"]
 
 
 def require_admin(request: web.Request) -> Caller:
@@ -38,7 +38,7 @@ def session_of(request: web.Request, *, token_only: bool = False) -> Session:
     sessions = request.app[SESSIONS]
     session_id = request.match_info["session_id"]
     if not token_only:
-        caller = caller_of(request, request.app[KEYS])
+        caller = _caller(request)
         if caller is not None and (caller.key_id is not None or token_of(request) is None):
             _check(caller, "service", " The session's own engine_token opens it, too.")
             return sessions.get(session_id)
@@ -48,11 +48,15 @@ def session_of(request: web.Request, *, token_only: bool = False) -> Session:
 
 
 def _require(request: web.Request, role: Role) -> Caller:
-    caller = caller_of(request, request.app[KEYS])
+    caller = _caller(request)
     if caller is None:
         raise _unauthorized(request)
     _check(caller, role)
     return caller
+
+
+def _caller(request: web.Request) -> Caller | None:
+    return request[CALLER] if CALLER in request else identify(request, request.app[KEYS])
 
 
 def _check(caller: Caller, role: Role, more: str = "") -> None:

@@ -64,6 +64,23 @@ class AccessSettings(_Group):
     token_file: Path = Path("data/token.secret")
     token_secret: SecretStr = SecretStr("")
     token_seconds: Annotated[float, Field(ge=60, le=30 * 86400)] = 7200.0
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    requests_per_minute: Annotated[int, Field(ge=0)] = 12_000
+    sessions_per_minute: Annotated[int, Field(ge=0)] = 300
+    uploads_per_minute: Annotated[int, Field(ge=0)] = 60
+    failures_per_minute: Annotated[int, Field(ge=0)] = 30
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        import ipaddress
+
+        for value in values:
+            try:
+                ipaddress.ip_network(value)
+            except ValueError as error:
+                raise ValueError(f"{value!r} is no address or network; write it like 10.0.0.7 or 10.0.0.0/8") from error
+        return values
 
     @field_validator("token_secret")
     @classmethod

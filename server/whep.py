@@ -15,7 +15,7 @@ from server.rtc.ice_servers import for_viewer, links
 from server.rtc.joining import SessionLookup, join, refusal
 from server.rtc.offer import MAX_CHARS, BadOffer, read_fragment
 from server.rtc.registry import Entry, PeerRegistry
-from server.security import bearer
+from server.security import address_of, bearer
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
@@ -47,7 +47,7 @@ class WhepEndpoint:
         """201 with the answer. 400 and 422 for offers that cannot be answered, 415, 503 when there is no room."""
         session = self._sessions.authorise(request.match_info["session_id"], bearer(request))
         offer = await _body(request, SDP)
-        entry, answer = await join(self._sessions, self._peers, session, offer, request.remote)
+        entry, answer = await join(self._sessions, self._peers, session, offer, address_of(request))
         response = web.Response(status=201, body=answer.encode(), content_type=SDP)
         response.headers["Location"] = f"{request.path}/{entry.id}"
         response.headers["ETag"] = entry.tag

@@ -29,7 +29,7 @@ from server.problems import ProblemError, as_problem
 from server.rtc.joining import join, refusal
 from server.rtc.offer import BadOffer
 from server.rtc.registry import Entry
-from server.security import session_of
+from server.security import address_of, session_of
 from server.sessions import Session
 
 log = structlog.get_logger(__name__)
@@ -145,7 +145,7 @@ class _Conversation:
 
     async def _watch(self, message: WebRtcOffer) -> None:
         await self._drop_viewer()
-        entry, answer = await join(self._sessions, self._peers, self._session, message.sdp, self._request.remote)
+        entry, answer = await join(self._sessions, self._peers, self._session, message.sdp, address_of(self._request))
         self._viewer = entry
         self._answer(message, "webrtc_answer", sdp=answer, viewer_id=entry.id)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import structlog
 
+from server.access.addresses import networks
 from server.access.browsers import is_loopback
+from server.access.guard import guard
 from server.access.key_file import KeyFileError
 from server.access.keys import Keys
+from server.access.limiter import Limiter, Rates
 from server.access.tokens import Tokens, secret_in
 from server.settings import AccessSettings, Settings, SettingsError
 
@@ -48,6 +52,19 @@ def open_tokens(access: AccessSettings) -> Tokens:
     except OSError as error:  # sessions do not outlive the server either: a secret of this start only will do
         log.warning("token_secret_not_kept", file=str(access.token_file), why=error.strerror)
         return Tokens.unshared(access.token_seconds)
+
+
+def open_guard(access: AccessSettings, keys: Keys) -> tuple[Limiter, Any]:
+    """What counts requests, and the middleware that asks it."""
+    limiter = Limiter(rates(access))
+    return limiter, guard(keys, limiter, networks(access.trusted_proxies))
+
+
+def rates(access: AccessSettings) -> Rates:
+    """The limits, as the limiter takes them (also later: Limiter.set)."""
+    return Rates(
+        access.requests_per_minute, access.sessions_per_minute, access.uploads_per_minute, access.failures_per_minute
+    )
 
 
 def command(arguments: str) -> str:

@@ -15,6 +15,7 @@ CODES: dict[str, tuple[int, ...]] = {
     "not_found": (404,),
     "method_not_allowed": (405,),
     "request_timeout": (408,),
+    "too_many_requests": (429,),
     "too_large": (413,),
     "unsupported_media_type": (415,),
     "internal_error": (500,),
@@ -108,7 +109,7 @@ CODES: dict[str, tuple[int, ...]] = {
     "renegotiation_unsupported": (422,),
 }
 
-ALWAYS = ("forbidden_host", "forbidden_origin", "bad_request")
+ALWAYS = ("forbidden_host", "forbidden_origin", "bad_request", "too_many_requests")
 JSON_BODY = ("invalid_json", "too_large", "unsupported_media_type", "invalid_request", "request_timeout")
 FORM_BODY = ("bad_multipart", "too_large", "unsupported_media_type", "invalid_request", "request_timeout")
 VIDEO = (

@@ -16,7 +16,7 @@ from server.rtc.joining import join, refusal
 from server.rtc.offer import MAX_CANDIDATES, BadOffer, read_offer
 from server.rtc.registry import Entry, PeerRegistry
 from server.rtvi.link import RESTARTED, Link
-from server.security import require_service, session_of
+from server.security import address_of, require_service, session_of
 from server.sessions import Session
 from server.sessions_api import NewSession, new_session
 
@@ -103,7 +103,7 @@ class RtviEndpoint:
         if body.pc_id is not None:
             await peers.close_peer(session.id, body.pc_id, RESTARTED)
         link = Link(request.app, session, self._version, ready=body.pc_id is not None)
-        entry, answer = await join(request.app[SESSIONS], peers, session, body.sdp, request.remote, talk=link.open)
+        entry, answer = await join(request.app[SESSIONS], peers, session, body.sdp, address_of(request), talk=link.open)
         return _answer(entry, answer)
 
     async def _candidates(self, request: web.Request, session: Session) -> web.Response:
