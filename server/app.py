@@ -23,6 +23,7 @@ from server import avatars_api, pages, probes, session_events, sessions_api, spe
 from server.access import api as access_api
 from server.access.browsers import browser_guard
 from server.access.headers import add_headers
+from server.access.keys import Keys
 from server.access.start import open_guard, open_keys, open_tokens
 from server.admin import api as admin_api
 from server.admission import Limits
@@ -78,13 +79,14 @@ def build_app(
     model: LanguageModel | None = None,
     recogniser: Recogniser | None = None,
     live: LiveFactory = LiveSession,
+    keys: Keys | None = None,
 ) -> web.Application:
     """The whole server as an application that is not started yet. Raises SettingsError.
 
-    engine, book, model, recogniser, live: other ones than the settings choose; for tests.
+    engine, book, model, recogniser, live: other ones than the settings choose; for tests. keys: opened before.
     """
     started = time.monotonic()
-    keys = open_keys(settings)
+    keys = keys or open_keys(settings)
     limiter, guard = open_guard(settings.access, keys)
     app = web.Application(
         middlewares=[request_log, problem_middleware, guard, browser_guard(settings.server)],

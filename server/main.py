@@ -16,6 +16,8 @@ from aiohttp import web
 
 from pipeline import garbage
 from server import logs
+from server.access.keys import Keys
+from server.access.start import open_keys
 from server.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
@@ -29,28 +31,36 @@ def serve(settings: Settings) -> int:
     """Run the server until it is told to stop; gives the exit status. Blocking."""
     logs.configure(settings.server)
     try:
+        keys = open_keys(settings)
+    except SettingsError as error:
+        return _settings_wrong(error)
+    try:
         listening = _listen(settings.server.host, settings.server.port)
     except OSError as error:
         print(f"Lectern cannot start: {_why_not(settings, error)}", file=sys.stderr)
         return 1
     try:
-        asyncio.run(_run(settings, listening))
+        asyncio.run(_run(settings, listening, keys))
     except SettingsError as error:
-        print(f"Lectern cannot start: the settings are wrong.\n{error}", file=sys.stderr)
-        return 1
+        return _settings_wrong(error)
     finally:
         listening.close()
     return 0
 
 
-async def _run(settings: Settings, listening: socket.socket) -> None:
+def _settings_wrong(error: SettingsError) -> int:
+    print(f"Lectern cannot start: the settings are wrong.\n{error}", file=sys.stderr)
+    return 1
+
+
+async def _run(settings: Settings, listening: socket.socket, keys: Keys) -> None:
     from server.app import build_app  # media and speech libraries: loaded once the port is ours
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    app = build_app(settings)
+    app = build_app(settings, keys=keys)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=KEEPALIVE_SECONDS)
     sample: asyncio.Task[None] | None = None
     try:

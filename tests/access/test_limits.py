@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from aiohttp import FormData
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -149,7 +150,8 @@ async def test_what_is_dear_is_counted_on_its_own(school: Found) -> None:
     assert len(there.server.sessions.all()) == 3
     assert await statuses(there, 2, "POST", "/v1/avatars/upload", "teacher", CLASS) == {415}
     assert await statuses(there, 1, "POST", "/v1/avatars", "teacher", CLASS, json={}) == {429}
-    assert await statuses(there, 1, "POST", "/v1/tutors", "teacher", CLASS, data=FormData({"name": "x"})()) == {429}
+    form = FormData({"name": "with a video"}, default_to_multipart=True)
+    assert await statuses(there, 1, "POST", "/v1/tutors", "teacher", CLASS, data=form) == {429}
     assert await statuses(there, 5, "POST", "/v1/tutors", "teacher", CLASS, json={"name": "no video"}) == {201}
     assert await statuses(there, 5, "GET", "/v1/avatars", "teacher", CLASS) == {200}
 
