@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 from structlog.typing import Processor
 
+from server.access.caller import CALLER
 from server.problems import Handler, route_of
 from server.settings import ServerSettings
 from server.sparing import Sparing, UnreadableRequests
@@ -86,6 +87,9 @@ def _tell(request: web.Request, status: int | str, start: float, left_out: int) 
         name = request.match_info.get(key)
         if name is not None:
             fields[key.removesuffix("_id")] = name if name.isprintable() and len(name) <= 64 else "(not an id)"
+    caller = request.get(CALLER)
+    if caller is not None and caller.key_id is not None:
+        fields["key"] = caller.key_id
     if left_out:
         fields["refusals_left_out"] = left_out
     quiet = route in _QUIET and status in (200, 304)

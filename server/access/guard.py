@@ -13,7 +13,6 @@ from server.access.addresses import Client, Network, client
 from server.access.caller import CALLER, CLIENT, identify, token_of
 from server.access.keys import Keys
 from server.access.limiter import Kind, Limiter
-from server.logs import QUIET
 from server.problems import Handler, ProblemError
 
 log = structlog.get_logger(__name__)
@@ -59,11 +58,7 @@ def guard(
             )
         caller = identify(request, keys, lambda: limiter.may_try(sender.name, now))
         request[CALLER] = caller
-        try:
-            limiter.pass_or_429(_kind(request), _counted(sender), caller.key_id if caller is not None else None, now)
-        except ProblemError:
-            request[QUIET] = True
-            raise
+        limiter.pass_or_429(_kind(request), _counted(sender), caller.key_id if caller is not None else None, now)
         try:
             return await handler(request)
         except ProblemError as error:
