@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import random
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -41,16 +40,12 @@ def to_bind(settings: RtcSettings, own: Sequence[str], place: Place) -> list[str
     chosen = list(own[:MAX_ADDRESSES])
     if settings.loopback == "on" or (settings.loopback == "auto" and (place == "here" or not chosen)):
         chosen.append(LOOPBACK)
-    return chosen
+    return list(dict.fromkeys(chosen))
 
 
 def to_try(settings: RtcSettings) -> Sequence[int]:
-    """The UDP ports to try, in order: the whole range, begun at a random place so that most binds succeed at once."""
-    if not settings.port_min:
-        return (0,)
-    ports = range(settings.port_min, settings.port_max + 1)
-    start = random.randrange(len(ports))
-    return [*ports[start:], *ports[:start]]
+    """The UDP ports to try, in order: all viewers share the first that is free; (0,) for any."""
+    return range(settings.port_min, settings.port_max + 1) if settings.port_min else (0,)
 
 
 def advertiser(settings: RtcSettings, place: Place) -> Callable[[str], list[str]]:

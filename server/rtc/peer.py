@@ -30,10 +30,11 @@ from av.stream import Stream
 
 from pipeline.session import SessionClosed
 from server.rtc import private, private_ice
-from server.rtc.addresses import Place, advertiser, to_bind, to_try
+from server.rtc.addresses import Place, advertiser, to_bind
 from server.rtc.data_channel import ChannelSink, DataChannel
 from server.rtc.heartbeat import Heartbeat
 from server.rtc.ice_servers import for_server
+from server.rtc.media_port import MediaPorts
 from server.rtc.microphone import Microphone, SoundSink
 from server.rtc.offer import MAX_CANDIDATES, BadOffer, Offer, complete_answer, read_offer
 from server.rtc.settings import RtcSettings
@@ -71,10 +72,10 @@ class PeerStats:
 class Peer:
     """One connection, from its offer to its end. `answer` once; `close` any number of times.
 
-    codec: of the session's picture, "h264" or "vp8". microphone: gives the place for the viewer's sound, where the
-    offer has a microphone. talk: gives who talks in the first data channel that the viewer opens, where the offer
-    (checked with `data`) has any. place: where the viewer signals from. ended: called (on the event loop, at most
-    once) when the connection ended by itself; `reason` then says why, and the owner closes it.
+    codec: of the session's picture, "h264" or "vp8". ports: the server's sockets. microphone: gives the place for the
+    viewer's sound, where the offer has a microphone. talk: gives who talks in the first data channel that the viewer
+    opens, where the offer (checked with `data`) has any. place: where the viewer signals from. ended: called (on the
+    event loop, at most once) when the connection ended by itself; `reason` then says why, and the owner closes it.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Peer:
         source: MediaSource,
         codec: str,
         settings: RtcSettings,
+        ports: MediaPorts,
         *,
         place: Place = "outside",
         microphone: Callable[[], SoundSink] | None = None,
@@ -96,6 +98,7 @@ class Peer:
         self._source = source
         self._codec = codec
         self._settings = settings
+        self._ports = ports
         self._place = place
         self._ended = ended
         self._clock = clock
@@ -150,7 +153,7 @@ class Peer:
         private_ice.gather_with(
             transport,
             addresses=lambda own: to_bind(self._settings, own, self._place),
-            ports=lambda: to_try(self._settings),
+            ports=self._ports,
             advertise=advertiser(self._settings, self._place),
             relay_only=self._settings.relay_only,
             limit=SERVERS_SECONDS,

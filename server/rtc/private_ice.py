@@ -7,22 +7,26 @@ import contextlib
 import errno
 import ipaddress
 import random
-import socket
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
-from aioice import Candidate, ice, stun, turn
+from aioice import Candidate, ice, stun
 from aioice.candidate import candidate_foundation, candidate_priority
 from aiortc import RTCIceTransport
 
 from server.rtc.ice_servers import explain
+from server.rtc.media_port import Address, MediaPort, MediaPorts
 from server.rtc.private import connection_of, override
 
 log = structlog.get_logger(__name__)
 
 CONSENT_SECONDS = 2.0
 """Between two STUN checks of ours (RFC 7675 has 5 s with 30 s to expire; a vanished viewer is to be noticed sooner)."""
+
+MAX_REMOTE = 64
+"""Addresses of a viewer that are ever checked; a viewer with more makes a new connection."""
 
 MAX_UNREAD = 512
 """Datagrams of one peer that wait to be read; before the handshake is done nobody reads them."""
@@ -48,7 +52,9 @@ def watch_ice(transport: RTCIceTransport, heard: Callable[[], None]) -> None:
 
     def checked(message: stun.Message, address: tuple[str, int], protocol: ice.StunProtocol) -> None:
         heard()
-        check_incoming(message, address, protocol)
+        known = any((each._network_host, each.port) == address for each in connection._remote_candidates)
+        if known or len(connection._remote_candidates) < MAX_REMOTE:
+            check_incoming(message, address, protocol)
 
     def received(data: bytes, component: int) -> None:
         if connection._queue.qsize() < MAX_UNREAD:
@@ -72,33 +78,42 @@ def watch_ice(transport: RTCIceTransport, heard: Callable[[], None]) -> None:
     override(connection, "query_consent", query_consent)
 
 
+class SharedProtocol(ice.StunProtocol):
+    """aioice's protocol on a socket that other connections use, too."""
+
+    def checked(self, message: stun.Message, address: Address) -> None:
+        self.receiver.request_received(message, address, self)
+
+    def data(self, data: bytes) -> None:
+        self.receiver.data_received(data, self.local_candidate.component)
+
+
 def gather_with(
     transport: RTCIceTransport,
     *,
     addresses: Callable[[list[str]], list[str]],
-    ports: Callable[[], Sequence[int]],
+    ports: MediaPorts,
     advertise: Callable[[str], list[str]],
     relay_only: bool,
     limit: float,
 ) -> None:
-    """Gather candidates our way: on chosen addresses and ports, told to the viewer under chosen addresses.
+    """Gather candidates our way: on chosen addresses and shared ports, told to the viewer under chosen addresses.
 
-    addresses: from the machine's own (no loopback among them) to those to bind. ports: to try in order, (0,) for any.
+    To be called before the answer is made. addresses: from the machine's own (no loopback among them) to those to bind.
     advertise: the addresses to tell for a bound one. relay_only: bind nothing, tell what the TURN server gives alone.
     limit: seconds for STUN and TURN together; aioice takes 5.
     `setLocalDescription` then raises NoPortError when no port is free, NoRelayError when there is no relay.
     """
     connection = connection_of(transport)
+    # aioice's own name has four characters: among many connections on one port it would not be one's own.
+    override(connection, "_local_username", secrets.token_hex(8))
 
     async def get_component_candidates(component: int, addresses: list[str]) -> list[Candidate]:
         if relay_only:
             return await _relay(connection, component, limit)
-        protocols = []
-        for address in choose(addresses):
-            protocol = await _bind(connection, component, address, ports())
-            if protocol is not None:
-                connection._protocols.append(protocol)
-                protocols.append(protocol)
+        protocols = [
+            _share(connection, component, port) for port in map(ports.open, choose(addresses)) if port is not None
+        ]
         if not protocols:
             raise NoPortError(errno.EADDRINUSE, "no UDP port is free")
         told = {
@@ -114,26 +129,14 @@ def gather_with(
     override(connection, "get_component_candidates", get_component_candidates)
 
 
-async def _bind(
-    connection: ice.Connection, component: int, address: str, ports: Sequence[int]
-) -> ice.StunProtocol | None:
-    """A socket on the first port that is free; None when none is, or the address has just gone."""
-    loop = asyncio.get_running_loop()
-    for port in ports:
-        try:
-            transport, protocol = await loop.create_datagram_endpoint(
-                lambda: ice.StunProtocol(connection), local_addr=(address, port)
-            )
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                continue
-            log.warning("rtc_cannot_bind", address=address, error=str(error))
-            return None
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, turn.UDP_SOCKET_BUFFER_SIZE)
-        host, bound = transport.get_extra_info("sockname")[:2]
-        protocol.local_candidate = _host_candidate(component, host, bound)
-        return protocol
-    return None
+def _share(connection: ice.Connection, component: int, port: MediaPort) -> SharedProtocol:
+    """A way on the port for this connection, which closes it with itself."""
+    protocol = SharedProtocol(connection)
+    override(protocol, "transactions", port.transactions)
+    protocol.connection_made(port.add(connection.local_username, connection.local_password, protocol))
+    protocol.local_candidate = _host_candidate(component, *port.name)
+    connection._protocols.append(protocol)
+    return protocol
 
 
 def _host_candidate(component: int, host: str, port: int) -> Candidate:
@@ -162,7 +165,7 @@ def _reaches_out(host: str) -> bool:
 
 
 async def _ask_servers(
-    connection: ice.Connection, component: int, protocols: list[ice.StunProtocol], limit: float, *, hide: bool
+    connection: ice.Connection, component: int, protocols: Sequence[ice.StunProtocol], limit: float, *, hide: bool
 ) -> tuple[list[Candidate], list[str]]:
     """Server-reflexive and relayed candidates, and why a server gave none. hide: a relayed one names it alone."""
     jobs: list[Any] = []

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import structlog
 
 from server.rtc import private
-from server.rtc.addresses import Place
+from server.rtc.addresses import Place, to_try
 from server.rtc.data_channel import ChannelSink, DataChannel
+from server.rtc.media_port import MediaPorts
 from server.rtc.microphone import SoundSink
 from server.rtc.offer import Offer
 from server.rtc.peer import Peer
@@ -46,11 +47,12 @@ class Entry:
 
 
 class PeerRegistry:
-    """Owns every Peer and the one task that looks after them. Use on one event loop."""
+    """Owns every Peer, the sockets that they share and the one task that looks after them. Use on one event loop."""
 
     def __init__(self, settings: RtcSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
         private.lengthen_history()
         self.settings = settings
+        self._ports = MediaPorts(to_try(settings))
         self._clock = clock
         self._entries: dict[str, Entry] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -81,6 +83,7 @@ class PeerRegistry:
             source,
             codec,
             self.settings,
+            self._ports,
             place=place,
             microphone=microphone,
             talk=talk,

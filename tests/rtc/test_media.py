@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
+from contextlib import closing
 from typing import Any
 
 import aioice.ice
@@ -13,6 +15,7 @@ from aiortc import RTCRtpReceiver
 from aiortc.rtp import RTCP_PSFB_APP, RTCP_PSFB_FIR, RTCP_PSFB_PLI, RtcpPsfbPacket, pack_remb_fci
 
 from server.rtc import private_ice
+from server.rtc.media_port import MediaPorts
 from server.rtc.offer import BadOffer
 from server.rtc.peer import Peer
 from server.rtc.private_ice import NoPortError
@@ -224,22 +227,34 @@ async def test_the_number_of_viewers_is_limited(live: FakeLive, viewers: list[Ai
         await peers.connect("s", live, "h264", offer)
 
 
-async def test_media_uses_the_port_range_and_says_so_when_it_is_full(
-    live: FakeLive, viewers: list[AiortcViewer]
+def named(answer: str) -> list[tuple[str, int]]:
+    """The addresses that an answer names, each once: every section has them."""
+    lines = [line.split() for line in answer.split("\r\n") if line.startswith("a=candidate:")]
+    return list(dict.fromkeys((line[4], int(line[5])) for line in lines))
+
+
+async def test_all_viewers_share_one_port_of_the_range_and_its_end_is_told(
+    live: FakeLive, viewers: list[AiortcViewer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = RtcSettings(port_min=47310, port_max=47311, loopback="on")
-    peers = PeerRegistry(settings)
     viewer = AiortcViewer()
     viewers.append(viewer)
     offer = await viewer.offer()
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: [])
+    peers = PeerRegistry(RtcSettings(port_min=47310, port_max=47311))
     try:
-        for _ in range(2):
+        for _ in range(3):
             _, answer = await peers.connect("s", live, "h264", offer)
-            ports = {int(line.split()[5]) for line in answer.split("\r\n") if line.startswith("a=candidate:")}
-            assert ports <= {47310, 47311}
-        with pytest.raises(NoPortError):
-            await peers.connect("s", live, "h264", offer)
+            assert named(answer) == [("127.0.0.1", 47310)]
         await peers.close_session("s")
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as other:
+            other.bind(("127.0.0.1", 47310))  # free again; and now another program has it
+            _, answer = await peers.connect("s", live, "h264", offer)
+            assert named(answer) == [("127.0.0.1", 47311)]
+            await peers.close_session("s")
+            with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as another:
+                another.bind(("127.0.0.1", 47311))
+                with pytest.raises(NoPortError):
+                    await peers.connect("s", live, "h264", offer)
         await peers.connect("s", live, "h264", offer)
     finally:
         await peers.close()
@@ -250,7 +265,7 @@ async def test_the_answer_names_the_public_address(live: FakeLive, viewers: list
     viewer = AiortcViewer()
     viewers.append(viewer)
     _, answer = await peers.connect("s", live, "h264", await viewer.offer())
-    told = {line.split()[4] for line in answer.split("\r\n") if line.startswith("a=candidate:")}
+    told = {address for address, _ in named(answer)}
     assert [address for address in told if ":" not in address] in (["203.0.113.7"], ["127.0.0.1"])
     await peers.close()
 
@@ -270,7 +285,7 @@ async def test_a_machine_without_a_network_still_has_loopback(
 
 async def test_trickled_candidates_are_checked_and_names_are_passed_over(live: FakeLive) -> None:
     viewer = AiortcViewer()
-    peer = Peer(live, "h264", RtcSettings())
+    peer = Peer(live, "h264", RtcSettings(), MediaPorts((0,)))
     try:
         await peer.answer(await viewer.offer())
         begun = time.monotonic()
@@ -296,7 +311,7 @@ async def test_closing_in_the_middle_of_the_handshake_leaves_no_task(live: FakeL
     before = asyncio.all_tasks()
     for pause in (0, 0.01, 0.03, 0.05, 0.07):
         viewer = AiortcViewer()
-        peer = Peer(live, "h264", RtcSettings(), place="here")
+        peer = Peer(live, "h264", RtcSettings(), MediaPorts((0,)), place="here")
         await viewer.accept(await peer.answer(await viewer.offer()))
         await asyncio.sleep(pause)
         await peer.close()

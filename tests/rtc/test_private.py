@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import aioice.ice
 import aiortc.rtcrtpsender
@@ -55,8 +56,19 @@ def test_the_authentication_of_checks_comes_before_we_hear_of_them() -> None:
     assert received.index("check_message_integrity") < received.index("self.check_incoming(")
 
 
+def test_aioices_protocol_asks_of_its_socket_what_a_shared_one_has() -> None:
+    protocol = aioice.ice.StunProtocol
+    assert parameters(protocol.__init__) == ["self", "receiver"]
+    assert parameters(protocol.connection_made) == ["self", "transport"]
+    assert parameters(aioice.ice.Connection.request_received) == ["self", "message", "addr", "protocol"]
+    used = set(re.findall(r"transport\.(\w+)", source(protocol)))
+    assert used <= {"sendto", "close"}
+    for needed in ("self.transactions[request.transaction_id] = transaction", "del self.transactions["):
+        assert needed in source(protocol.request)
+    assert "await protocol.close()" in source(aioice.ice.Connection.close)
+
+
 def test_candidates_are_made_as_aioice_makes_them() -> None:
-    assert parameters(aioice.ice.StunProtocol.__init__) == ["self", "receiver"]
     assert parameters(aioice.ice.server_reflexive_candidate) == ["protocol", "stun_server"]
     assert set(parameters(aioice.ice.relayed_candidate)) == {
         "component",
@@ -82,6 +94,8 @@ async def test_a_connection_has_every_attribute_that_is_touched() -> None:
         assert connection._protocols == []
         assert connection._query_consent_task is None
         assert "self.__connect()" in source(RTCPeerConnection.setLocalDescription)
+        assert "self._local_username" in source(type(connection).local_username.fget)
+        assert transport.iceGatherer.getLocalParameters().usernameFragment == connection._local_username
         private.OwnedConnect(pc)
         private_ice.watch_ice(transport, lambda: None)
         private.watch_feedback(
