@@ -19,7 +19,7 @@ from pipeline.session import LiveSession
 from pipeline.speaker import Speaker
 from pipeline.voices.book import VoiceBook
 from pipeline.voices.voice import VoiceError
-from server import avatars_api, pages, probes, session_events, sessions_api, speech, tutors_api, ws
+from server import avatars_api, pages, probes, records_api, session_events, sessions_api, speech, tutors_api, ws
 from server.access import api as access_api
 from server.access.browsers import browser_guard
 from server.access.headers import add_headers
@@ -112,7 +112,7 @@ def build_app(
         films.following(parts.open),
         parts.close,
         capacity=getattr(engine, "capacity", lambda: None),
-        observers=[metrics, films],
+        observers=[metrics, films, records.journal],
         tokens=tokens,
     )
     for key, voice in _voices(settings):
@@ -137,6 +137,7 @@ def build_app(
 
     avatars_api.add_routes(app)
     tutors_api.add_routes(app)
+    records_api.add_routes(app)
     sessions_api.add_routes(app)
     access_api.add_routes(app)
     session_events.add_routes(app)

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pipeline.events import Event
 from pipeline.history import History
@@ -23,6 +23,14 @@ Listener = Callable[[Event], None]
 """Called on the event loop with each event of a session; must not block."""
 
 Ender = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Typed(Event):
+    """What the student asked in writing. Who wrote it knows, so it is told to observers only (`Session.note`)."""
+
+    type: ClassVar[str] = "typed"
+    text: str
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +68,11 @@ class Session:
             observer(event)
         for listener in tuple(self.listeners):
             listener(event)
+
+    def note(self, event: Event) -> None:
+        """Something that the observers are to know of, and nobody else."""
+        for observer in self.observers:
+            observer(event)
 
     @contextlib.contextmanager
     def listening(self, listener: Listener) -> Iterator[None]:

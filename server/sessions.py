@@ -186,6 +186,7 @@ class Sessions:
                 session.live = await self._open(session)
         except BaseException:
             self._forget(session)
+            self._tell_gone(session, "not_started", None)
             raise
         self._changed.set()
         log.info("session_created", session=session.id, avatar=avatar_id, awake=self.awake)
@@ -309,12 +310,16 @@ class Sessions:
 
     def _tell_gone(self, session: Session, reason: str, live: LiveSession | None) -> None:
         """Whatever is wrong with its figures, or with who counts them, stays here."""
+        stats = None
         try:
             stats = live.stats() if live is not None else None
-            for observer in self._observers:
-                observer.gone(session, reason, stats)
         except Exception:
             log.exception("session_figures_failed", session=session.id)
+        for observer in self._observers:
+            try:
+                observer.gone(session, reason, stats)
+            except Exception:
+                log.exception("session_figures_failed", session=session.id)
 
     def _forget(self, session: Session) -> None:
         session.ended = True

@@ -20,7 +20,7 @@ from server.bodies import BodySource, PartSource, disk_full, next_part, read_for
 from server.keys import LISTENING, MODEL, RECORDINGS, SESSIONS, SETTINGS, VOICES
 from server.problems import ProblemError
 from server.recordings import Place, Recording
-from server.sessions import Session
+from server.session import Session, Typed
 
 if TYPE_CHECKING:
     from pipeline.session import LiveSession
@@ -53,7 +53,9 @@ async def ask(app: web.Application, session: Session, text: str) -> str:
     await app[SESSIONS].wake(session)
     if session.conversation is None:
         raise SessionClosed("This session is not running.")
-    return session.conversation.ask(text.strip())
+    utterance = session.conversation.ask(text.strip())
+    session.note(Typed(text.strip()))
+    return utterance
 
 
 async def say(app: web.Application, session: Session, text: str, voice: str | None) -> str:

@@ -212,6 +212,50 @@ class TutorList(_Page):
     items: list[TutorShown]
 
 
+class RecordedSession(Told):
+    """quality: counts over all of it, and running means in ms; null where its picture and sound never ran."""
+
+    session_id: str
+    status: Literal["running", "ended"]
+    student_id: str | None = Field(description="Null: the student was deleted.")
+    tutor_id: str | None
+    avatar_id: str
+    kb_id: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    seconds: float | None
+    end_reason: str | None
+    turns: int
+    quality: dict[str, float | None] | None
+
+
+class RecordedSessions(_Page):
+    items: list[RecordedSession]
+
+
+class Turn(Told):
+    session_id: str
+    tutor_id: str | None
+    who: Literal["student", "tutor"]
+    text: str = Field(description="Of the tutor: what was heard.")
+    interrupted: bool
+    at: datetime
+
+
+class Transcripts(_Page):
+    items: list[Turn]
+    retention_days: int = Field(description="0: none are kept.")
+
+
+class StudentDeleted(Told):
+    """turns, recordings: deleted. sessions: that name nobody any more. ended: that were running."""
+
+    turns: int
+    sessions: int
+    ended: int
+    recordings: int
+
+
 # -- RTVI ---------------------------------------------------------------------------------------------------------
 
 

@@ -58,6 +58,7 @@ _IN_PATH = {
     "avatar_id": "The avatar's id.",
     "tutor_id": "The tutor's id.",
     "recording_id": "The recording's id, as startRecording gave it.",
+    "student_id": "The student's id, as createSession was told it.",
     "peer_id": "The connection's id, from its Location.",
 }
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
-from server.openapi import admin, avatars, operating, recordings, sessions, tutors, webrtc
+from server.openapi import admin, avatars, operating, recordings, records, sessions, tutors, webrtc
 from server.openapi.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
     *sessions.OPERATIONS,
     *avatars.OPERATIONS,
     *tutors.OPERATIONS,
+    *records.OPERATIONS,
     *webrtc.OPERATIONS,
     *recordings.OPERATIONS,
     *operating.OPERATIONS,

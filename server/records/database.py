@@ -78,6 +78,13 @@ class Database:
             yield connection
 
     @contextlib.asynccontextmanager
+    async def outside(self) -> AsyncIterator[AsyncConnection]:
+        """No transaction, for what SQLite does outside of one only. Raises RecordsUnavailable."""
+        autocommit = self._engine.execution_options(lectern_outside=True)
+        async with self._transaction(autocommit) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         try:
             async with asyncio.timeout(TRANSACTION_SECONDS), engine.begin() as connection:
@@ -132,5 +139,6 @@ def _on_connect(connection: Any, record: Any) -> None:
 
 def _on_begin(connection: Any) -> None:
     """A writer takes its lock at once: one that begins by reading could not wait for another writer any more."""
-    writes = connection.get_execution_options().get("lectern_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get("lectern_outside"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("lectern_writes") else "BEGIN")

@@ -89,8 +89,8 @@ Index(None, SESSIONS.c.student_id, SESSIONS.c.started_at)
 Index(None, SESSIONS.c.tutor_id, SESSIONS.c.started_at)
 Index(None, SESSIONS.c.ended_at)
 
-WORDS = Table(
-    f"{PREFIX}words",
+TURNS = Table(
+    f"{PREFIX}turns",
     METADATA,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("session_id", String(64), ForeignKey(SESSIONS.c.id, ondelete="CASCADE"), nullable=False),
@@ -99,5 +99,5 @@ WORDS = Table(
     Column("interrupted", Boolean, nullable=False),
     Column("at", Utc, nullable=False),
 )
-Index(None, WORDS.c.session_id, WORDS.c.at)
-Index(None, WORDS.c.at)
+Index(None, TURNS.c.session_id, TURNS.c.at)
+Index(None, TURNS.c.at)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from server.records import migrate
 from server.records.address import Address, parse
 from server.records.database import Database
 from tests.records import postgres
@@ -16,6 +19,7 @@ from tests.server.conftest import _clean_environment, serve, settings_for
 
 __all__ = ["_clean_environment", "serve", "settings_for"]
 
+KINDS = ["sqlite", "postgresql"]
 _numbers = itertools.count(1)
 
 
@@ -40,23 +44,45 @@ def dsn(name: str, sockets: Path, who: str = "postgres") -> str:
     return f"postgresql://{who}@/{name}?host={sockets}"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def shared_url(postgres_sockets: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of a PostgreSQL database with all tables, which tests empty and use one after the other."""
+
+    def make() -> str:
+        url = asyncio.run(fresh(postgres_sockets))
+        migrate.upgrade(parse(url, tmp_path_factory.getbasetemp() / "unused.db"))
+        return url
+
+    with ThreadPoolExecutor(1) as elsewhere:  # a test's loop runs here already
+        return elsewhere.submit(make).result()
+
+
+@pytest.fixture(params=KINDS)
+async def empty_address(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
+    """A database of each kind without anything in it."""
+    if request.param == "sqlite":
+        return parse("", tmp_path / "empty.db")
+    return parse(await fresh(request.getfixturevalue("postgres_sockets")), tmp_path / "unused.db")
+
+
+@pytest.fixture(params=KINDS)
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of an empty database of each kind."""
+    """A database of each kind without records."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/records.db"
-    return await fresh(request.getfixturevalue("postgres_sockets"))
+    shared: str = request.getfixturevalue("shared_url")
+    connection = await asyncpg.connect(shared)
+    try:
+        await connection.execute("TRUNCATE lectern_tutors, lectern_sessions, lectern_turns")
+    finally:
+        await connection.close()
+    return shared
 
 
 @pytest.fixture
-def address(url: str, tmp_path: Path) -> Address:
-    return parse(url, tmp_path / "unused.db")
-
-
-@pytest.fixture
-async def database(address: Address) -> AsyncIterator[Database]:
+async def database(url: str, tmp_path: Path) -> AsyncIterator[Database]:
     """Open, with all its tables."""
-    made = Database(address)
+    made = Database(parse(url, tmp_path / "unused.db"))
     await made.open()
     yield made
     await made.close()

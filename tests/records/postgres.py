@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -60,7 +61,7 @@ def running() -> Iterator[Path]:
             _wait(server, sockets, folder / "log")
             yield sockets
         finally:
-            server.terminate()  # `timeout` hands it on; what is connected still is cut off below
+            server.send_signal(signal.SIGINT)  # `timeout` hands it on: whoever is connected is cut off
             try:
                 server.wait(10)
             except subprocess.TimeoutExpired:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -30,32 +31,41 @@ def differences(connection: Connection) -> list[object]:
     return list(compare_metadata(MigrationContext.configure(connection, opts=options), METADATA))
 
 
-async def test_the_migrated_schema_is_the_one_in_the_code(database: Database) -> None:
-    async with database.reading() as connection:
+@pytest.fixture
+async def own_database(empty_address: Address) -> AsyncIterator[Database]:
+    """That a test may spoil."""
+    made = Database(empty_address)
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def test_the_migrated_schema_is_the_one_in_the_code(own_database: Database) -> None:
+    async with own_database.reading() as connection:
         assert await connection.run_sync(differences) == []
-    async with database.writing() as connection:  # and a column too few would be noticed
+    async with own_database.writing() as connection:  # and a column too few would be noticed
         await connection.execute(text("ALTER TABLE lectern_tutors DROP COLUMN model"))
-    async with database.reading() as connection:
+    async with own_database.reading() as connection:
         assert len(await connection.run_sync(differences)) == 1
 
 
-async def test_opening_again_changes_nothing(address: Address) -> None:
-    first = await asyncio.to_thread(migrate.upgrade, address)
-    second = await asyncio.to_thread(migrate.upgrade, address)
+async def test_opening_again_changes_nothing(empty_address: Address) -> None:
+    first = await asyncio.to_thread(migrate.upgrade, empty_address)
+    second = await asyncio.to_thread(migrate.upgrade, empty_address)
     assert first.before is None
     assert second.before == second.now == first.now
 
 
-async def test_two_servers_that_start_at_once_migrate_once(address: Address) -> None:
-    made = await asyncio.gather(*(asyncio.to_thread(migrate.upgrade, address) for _ in range(3)))
+async def test_two_servers_that_start_at_once_migrate_once(empty_address: Address) -> None:
+    made = await asyncio.gather(*(asyncio.to_thread(migrate.upgrade, empty_address) for _ in range(3)))
     assert sorted(each.before is None for each in made) == [False, False, True]
 
 
-async def test_a_newer_database_is_left_alone(database: Database) -> None:
-    async with database.writing() as connection:
+async def test_a_newer_database_is_left_alone(own_database: Database) -> None:
+    async with own_database.writing() as connection:
         await connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     with pytest.raises(SettingsError, match=r"a newer Lectern made it \(version 9999; this one knows \d+\)"):
-        await database.open()
+        await own_database.open()
 
 
 async def test_what_fails_leaves_no_half_of_a_transaction(database: Database) -> None:

@@ -97,39 +97,39 @@ async def test_a_list_in_pages(server: Running) -> None:
         await problem(await server.client.get(f"/v1/tutors{query}"), 422, "invalid_request")
 
 
-@pytest.mark.parametrize(
-    ("fields", "code"),
-    [
-        ({}, "invalid_request"),
-        ({"name": " "}, "invalid_request"),
-        ({"name": "x" * 201}, "invalid_request"),
-        ({"name": "a\0b"}, "invalid_request"),
-        ({"name": "x", "persona": "p" * 8001}, "invalid_request"),
-        ({"name": "x", "description": "a\0"}, "invalid_request"),
-        ({"name": "x", "voice": "hibari:nobody"}, "unknown_voice"),
-        ({"name": "x", "avatar_id": "nobody"}, "unknown_avatar"),
-        ({"name": "x", "avatar_id": "../ada"}, "unknown_avatar"),
-        ({"name": "x", "id": "../x"}, "invalid_id"),
-        ({"name": "x", "id": "ü"}, "invalid_id"),
-    ],
-)
-async def test_tutors_that_cannot_be(serve: Serve, fields: dict[str, Any], code: str) -> None:
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({}, "invalid_request"),
+    ({"name": " "}, "invalid_request"),
+    ({"name": "x" * 201}, "invalid_request"),
+    ({"name": "a\0b"}, "invalid_request"),
+    ({"name": "x", "persona": "p" * 8001}, "invalid_request"),
+    ({"name": "x", "description": "a\0"}, "invalid_request"),
+    ({"name": "x", "voice": "hibari:nobody"}, "unknown_voice"),
+    ({"name": "x", "avatar_id": "nobody"}, "unknown_avatar"),
+    ({"name": "x", "avatar_id": "../ada"}, "unknown_avatar"),
+    ({"name": "x", "id": "../x"}, "invalid_id"),
+    ({"name": "x", "id": "ü"}, "invalid_id"),
+]
+
+
+async def test_tutors_that_cannot_be(serve: Serve) -> None:
     server = await serve()
-    await problem(await server.client.post("/v1/tutors", json=fields), 422, code)
     await made(server, id="there", name="There")
-    if "id" not in fields and fields:
-        await problem(await server.client.patch("/v1/tutors/there", json=fields), 422, code)
+    for fields, code in WRONG:
+        await problem(await server.client.post("/v1/tutors", json=fields), 422, code)
+        if "id" not in fields and fields:
+            await problem(await server.client.patch("/v1/tutors/there", json=fields), 422, code)
     assert (await (await server.client.get("/v1/tutors")).json())["total"] == 1
 
 
-@pytest.mark.parametrize("tutor_id", ["nobody", "a%2Fb", "..%2F..%2Fetc", "x" * 300, "%00"])
-async def test_tutors_that_are_not_there(serve: Serve, tutor_id: str) -> None:
+async def test_tutors_that_are_not_there(serve: Serve) -> None:
     from yarl import URL
 
     server = await serve()
-    for method in ("GET", "PATCH", "DELETE"):
-        answer = await server.client.request(method, URL(f"/v1/tutors/{tutor_id}", encoded=True), json={})
-        await problem(answer, 404, "unknown_tutor")
+    for tutor_id in ("nobody", "a%2Fb", "..%2F..%2Fetc", "x" * 300, "%00"):
+        for method in ("GET", "PATCH", "DELETE"):
+            answer = await server.client.request(method, URL(f"/v1/tutors/{tutor_id}", encoded=True), json={})
+            await problem(answer, 404, "unknown_tutor")
 
 
 async def test_a_session_by_tutor_id_gets_all_that_the_tutor_has(server: Running) -> None:
@@ -220,7 +220,7 @@ async def test_a_database_that_goes_away_and_comes_back(serve: Serve) -> None:
     await made(server, **ADA)
     from server.keys import RECORDS
 
-    await server.app[RECORDS].close()
+    await server.app[RECORDS].database.close()
     file = server.root.parent / "lectern.db"
     hidden = [each.rename(f"{each}.away") for each in server.root.parent.glob("lectern.db*")]
     file.mkdir()

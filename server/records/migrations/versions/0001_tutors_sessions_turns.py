@@ -1,4 +1,4 @@
-"""Tutors, sessions, and the words that were said in them."""
+"""Tutors, sessions, and who said what in them."""
 
 from __future__ import annotations
 
@@ -49,22 +49,22 @@ def upgrade() -> None:
     for columns in (["started_at"], ["student_id", "started_at"], ["tutor_id", "started_at"], ["ended_at"]):
         op.create_index(f"ix_lectern_sessions_{'_'.join(columns)}", "lectern_sessions", columns)
     op.create_table(
-        "lectern_words",
+        "lectern_turns",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), nullable=False, autoincrement=True),
         sa.Column("session_id", sa.String(64), nullable=False),
         sa.Column("who", sa.String(10), nullable=False),
         sa.Column("text", sa.Text, nullable=False),
         sa.Column("interrupted", sa.Boolean, nullable=False),
         sa.Column("at", _MOMENT, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_lectern_words"),
+        sa.PrimaryKeyConstraint("id", name="pk_lectern_turns"),
         sa.ForeignKeyConstraint(
-            ["session_id"], ["lectern_sessions.id"], ondelete="CASCADE", name="fk_lectern_words_session_id"
+            ["session_id"], ["lectern_sessions.id"], ondelete="CASCADE", name="fk_lectern_turns_session_id"
         ),
     )
     for columns in (["session_id", "at"], ["at"]):
-        op.create_index(f"ix_lectern_words_{'_'.join(columns)}", "lectern_words", columns)
+        op.create_index(f"ix_lectern_turns_{'_'.join(columns)}", "lectern_turns", columns)
 
 
 def downgrade() -> None:
-    for table in ("lectern_words", "lectern_sessions", "lectern_tutors"):
+    for table in ("lectern_turns", "lectern_sessions", "lectern_tutors"):
         op.drop_table(table)

@@ -1,0 +1,73 @@
+"""Keeps the records in order: says that sessions run, ends those whose server stopped, deletes what is too old."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from server.records.errors import RecordsUnavailable
+from server.records.journal import Journal
+from server.records.sessions import SessionRecords
+
+log = structlog.get_logger(__name__)
+
+BEAT_SECONDS = 60.0
+UNSEEN_SECONDS = 300.0  # a session that its server has not named for so long has ended with it
+PURGE_SECONDS = 3600.0
+
+
+class Keeper:
+    """One task. retention_days: 0 deletes all transcripts."""
+
+    def __init__(self, records: SessionRecords, journal: Journal, retention_days: int) -> None:
+        self._records = records
+        self._journal = journal
+        self._retention_days = retention_days
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Ends what this server left open when it last stopped. Raises RecordsUnavailable."""
+        stopped = await self._records.close_stopped(unseen_since=_ago(UNSEEN_SECONDS), own=True)
+        if stopped:
+            log.warning("sessions_ended_by_stop", sessions=stopped)
+        self._task = asyncio.create_task(self._run(), name="records-keeper")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def purge(self) -> int:
+        """Delete the transcripts that are older than is kept; gives how many turns."""
+        before = None if self._retention_days == 0 else _ago(self._retention_days * 86_400.0)
+        gone = await self._records.purge(before)
+        if gone:
+            log.info("transcripts_purged", turns=gone, retention_days=self._retention_days)
+        return gone
+
+    async def beat(self) -> None:
+        await self._records.seen(self._journal.running, datetime.now(UTC))
+        await self._records.close_stopped(unseen_since=_ago(UNSEEN_SECONDS))
+
+    async def _run(self) -> None:
+        purged = float("-inf")
+        while True:
+            try:
+                if time.monotonic() - purged >= PURGE_SECONDS:
+                    await self.purge()
+                    purged = time.monotonic()
+                await asyncio.sleep(BEAT_SECONDS)
+                await self.beat()
+            except RecordsUnavailable as error:
+                log.warning("records_unavailable", why=str(error))
+                await asyncio.sleep(BEAT_SECONDS)
+            except Exception:
+                log.exception("records_keeper_failed")
+                await asyncio.sleep(BEAT_SECONDS)
+
+
+def _ago(seconds: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=seconds)
