@@ -26,7 +26,6 @@ from server.access.headers import add_headers
 from server.access.keys import Keys
 from server.access.start import open_guard, open_keys, open_tokens
 from server.admin import api as admin_api
-from server.admission import Limits
 from server.faces import Faces
 from server.keys import (
     BUILDER,
@@ -34,6 +33,7 @@ from server.keys import (
     KEYS,
     LIMITER,
     LISTENING,
+    LOAD_SAMPLER,
     METRICS,
     MODEL,
     PEERS,
@@ -51,10 +51,21 @@ from server.keys import (
 )
 from server.listening import Listening, listening
 from server.live import LiveFactory, LiveParts
+from server.load import Load
+from server.load_sampler import LoadSampler
 from server.logs import request_log
+from server.machine import Machine
 from server.metrics import Metrics
 from server.openapi import api as openapi
-from server.parts import avatar_store, build_settings, choose_engine, language_model, recorder, rtc_settings
+from server.parts import (
+    avatar_store,
+    build_settings,
+    choose_engine,
+    language_model,
+    recorder,
+    rtc_settings,
+    session_limits,
+)
 from server.problems import problem_middleware
 from server.pulse import Pulse
 from server.recorder import api as recorder_api
@@ -103,15 +114,17 @@ def build_app(
     model = model or language_model(settings)
     ears = listening(settings.listening) if recogniser is None else Listening(recogniser)
     parts = LiveParts(settings, Faces(store, engine), Speaker(book, settings.voice.default), model, ears, live)
-    limits = settings.sessions
     metrics = Metrics()
     tokens = open_tokens(settings.access)
     films = recorder(settings)
+    machine = Machine()
+    load = Load(machine.cores)
     sessions = Sessions(
-        Limits(limits.max_sessions, limits.first_seconds, limits.leave_seconds, limits.timeout_seconds),
+        session_limits(settings),
         films.following(parts.open),
         parts.close,
         capacity=getattr(engine, "capacity", lambda: None),
+        load=load,
         observers=[metrics, films, records.journal],
         tokens=tokens,
     )
@@ -126,7 +139,8 @@ def build_app(
     app[KEYS], app[TOKENS], app[LIMITER] = keys, tokens, limiter
     app[LISTENING], app[METRICS], app[RECORDER] = ears, metrics, films
     app[BUILDER] = AvatarBuilder(store, build_settings(settings), engine.prepare)
-    app[RECORDINGS] = Recordings(store.uploads, limits.audio_disk_mb << 20)
+    app[LOAD_SAMPLER] = LoadSampler(load, sessions, machine)
+    app[RECORDINGS] = Recordings(store.uploads, settings.sessions.audio_disk_mb << 20)
     app[PEERS] = PeerRegistry(rtc)
     app[PULSE] = Pulse(sessions, app[PEERS])
     app[STOPPING] = asyncio.Event()
@@ -161,7 +175,12 @@ def build_app(
                 **({"renderer": figures()} if figures is not None else {}),
                 "voice": book.resolve(settings.voice.default),
                 "mode": speech.mode(app),
-                "sessions": {"active": sessions.awake, "max": limits.max_sessions, "total": len(sessions.all())},
+                "sessions": {
+                    "active": sessions.awake,
+                    "max": sessions.limits.max_sessions,
+                    "total": len(sessions.all()),
+                    "waiting": sessions.waiting,
+                },
                 "viewers": app[PEERS].count(),
                 "uptime_seconds": round(time.monotonic() - started, 1),
             }
@@ -193,6 +212,8 @@ async def _run_parts(app: web.Application) -> AsyncIterator[None]:
         await app[RECORDER].start()
         stack.push_async_callback(app[SESSIONS].close)
         await app[SESSIONS].start()
+        stack.push_async_callback(app[LOAD_SAMPLER].close)
+        await app[LOAD_SAMPLER].start()
         stack.push_async_callback(app[PEERS].close)
         stack.push_async_callback(app[PULSE].close)
         await app[PULSE].start()

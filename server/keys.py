@@ -15,6 +15,7 @@ from server.access.keys import Keys
 from server.access.limiter import Limiter
 from server.access.tokens import Tokens
 from server.listening import Listening
+from server.load_sampler import LoadSampler
 from server.metrics import Metrics
 from server.pulse import Pulse
 from server.recorder.recorder import Recorder
@@ -35,6 +36,7 @@ ENGINE: web.AppKey[LipSyncEngine] = web.AppKey("engine", LipSyncEngine)
 VOICES: web.AppKey[VoiceBook] = web.AppKey("voices", VoiceBook)
 MODEL: web.AppKey[LanguageModel] = web.AppKey("model", LanguageModel)
 LISTENING: web.AppKey[Listening] = web.AppKey("listening", Listening)
+LOAD_SAMPLER: web.AppKey[LoadSampler] = web.AppKey("load_sampler", LoadSampler)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
 RECORDINGS: web.AppKey[Recordings] = web.AppKey("recordings", Recordings)
 RECORDS: web.AppKey[Records] = web.AppKey("records", Records)

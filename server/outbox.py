@@ -36,6 +36,14 @@ class Outbox:
         except asyncio.QueueFull:
             self._overflow.set()
 
+    async def drain(self, seconds: float) -> None:
+        """Wait until everything that was put is sent, but not longer than that."""
+        joined = asyncio.ensure_future(self._queue.join())
+        try:
+            await asyncio.wait({joined, self._task}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            joined.cancel()
+
     async def close(self) -> None:
         """Stop sending; what is still queued is dropped."""
         self._closed.set()
@@ -68,6 +76,7 @@ class Outbox:
                     await self._socket.send_str(json.dumps(message, ensure_ascii=False))
             except (ConnectionResetError, RuntimeError):
                 return  # closed under our hands: the reader notices as well
+            self._queue.task_done()
 
 
 async def shut(socket: web.WebSocketResponse, transport: asyncio.Transport | None, code: int, reason: str) -> None:

@@ -16,6 +16,7 @@ from pipeline.language_model import LanguageModel, OpenAIModel, Repeater
 from pipeline.lipsync.engine import LipSyncEngine
 from pipeline.lipsync.musetalk.installation import Version
 from pipeline.persona import Persona
+from server.limits import Limits
 from server.recorder.limits import Limits as RecordingLimits
 from server.recorder.recorder import Recorder
 from server.recorder.shelf import Shelf
@@ -81,6 +82,23 @@ def recorder(settings: Settings) -> Recorder:
         days=given.retention_days,
     )
     return Recorder(Shelf(given.dir), limits, enabled=given.enabled, codec=settings.video.codec)
+
+
+def session_limits(settings: Settings) -> Limits:
+    """What admission goes by."""
+    own = settings.sessions
+    return Limits(
+        max_sessions=own.max_sessions,
+        first=own.first_seconds,
+        leave=own.leave_seconds,
+        timeout=own.timeout_seconds,
+        max_waiting=own.max_waiting,
+        max_seconds=own.max_seconds,
+        idle=own.idle_seconds,
+        max_cpu=own.max_cpu_percent,
+        max_late=own.max_late_ms / 1000,
+        speaking_share=own.speaking_share,
+    )
 
 
 def language_model(settings: Settings) -> LanguageModel:

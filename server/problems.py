@@ -83,10 +83,16 @@ class ProblemError(Exception):
         )
 
 
-def at_capacity(detail: str, retry_after: float) -> ProblemError:
+def at_capacity(detail: str, retry_after: float, **extra: Any) -> ProblemError:
     """The 503 of a full server; `retry_after` in seconds."""
+    return not_now("at_capacity", detail, retry_after, **extra)
+
+
+def not_now(code: str, detail: str, retry_after: float, **extra: Any) -> ProblemError:
+    """A 503 that says when to ask again, in seconds."""
     seconds = max(1, round(retry_after))
-    return ProblemError(503, "at_capacity", detail, headers={"Retry-After": str(seconds)}, retry_after=seconds)
+    headers = {"Retry-After": str(seconds)}
+    return ProblemError(503, code, detail, headers=headers, retry_after=seconds, **extra)
 
 
 def invalid(error: ValidationError, *, status: int = 422) -> ProblemError:
@@ -166,6 +172,15 @@ def as_problem(error: Exception) -> ProblemError | None:
     if isinstance(error, SessionClosed):
         return ProblemError(409, "session_stopped", "This session's picture and sound have stopped. Start a new one.")
     return None
+
+
+def unexpected(error: Exception, **context: Any) -> ProblemError:
+    """The problem of an exception that nobody waits for: what was not expected is logged, with `context`."""
+    problem = as_problem(error)
+    if problem is None:
+        log.error("failed_in_background", exc_info=error, **context)
+        problem = ProblemError(500, "internal_error", "The server met an error it did not expect.")
+    return problem
 
 
 def from_avatar(error: AvatarError) -> ProblemError:

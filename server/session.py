@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pipeline.events import Event
 from pipeline.history import History
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Listener = Callable[[Event], None]
 """Called on the event loop with each event of a session; must not block."""
+
+Status = Literal["waiting", "starting", "ready", "active", "asleep"]
+"""waiting: in the line; starting: its turn, and not yet there; active: somebody is connected."""
 
 Ender = Callable[[], Awaitable[None]]
 
@@ -54,6 +57,7 @@ class Session:
     hearing: Hearing | None = None
     history: History | None = None
     recording_id: str | None = None  # while it is recorded
+    waited: bool = False  # it was in the waiting line
     ended: bool = False
     events: EventRing = field(default_factory=EventRing)
     listeners: set[Listener] = field(default_factory=set)

@@ -9,7 +9,9 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from pipeline.events import Event
 from server.event_ring import EventRing
+from server.keys import SESSIONS
 from server.problems import ProblemError
 from server.security import session_of
 
@@ -26,8 +28,8 @@ def add_routes(app: web.Application) -> None:
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """Ends with the session, after a `session_ended`. A reader keeps no session awake. 400 bad_request for a
-    Last-Event-ID that is no number, 429 too_many_readers.
+    """Ends with the session, after a `session_ended`. A reader keeps no session awake, but a place in the waiting line.
+    400 bad_request for a Last-Event-ID that is no number, 429 too_many_readers.
     """
     session = session_of(request)
     ring = session.events
@@ -39,11 +41,13 @@ async def events(request: web.Request) -> web.StreamResponse:
             f"{MOST_READERS} readers follow this session already.",
             headers={"Retry-After": "10"},
         )
-    with ring.watching() as changed:
+    sessions = request.app[SESSIONS]
+    with ring.watching() as changed, sessions.following(session):
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         await response.prepare(request)
+        news = sessions.news(session) if place == ring.last else None
         try:
-            await _follow(response, ring, place, changed)
+            await _follow(response, ring, place, changed, news)
         except ConnectionResetError:
             log.debug("event_reader_gone", session=session.id)
         except TimeoutError:
@@ -53,9 +57,13 @@ async def events(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def _follow(response: web.StreamResponse, ring: EventRing, place: int, changed: asyncio.Event) -> None:
-    """Send what follows `place` until the ring is closed. TimeoutError: the reader takes no more."""
+async def _follow(
+    response: web.StreamResponse, ring: EventRing, place: int, changed: asyncio.Event, news: Event | None
+) -> None:
+    """Send `news`, then what follows `place` until the ring is closed. TimeoutError: the reader takes no more."""
     await _send(response, f"retry: {RETRY_MS}\n\n")
+    if news is not None:
+        await _send(response, encode(news.as_message(), None))
     while True:
         changed.clear()
         closed = ring.closed
@@ -69,7 +77,6 @@ async def _follow(response: web.StreamResponse, ring: EventRing, place: int, cha
         if place < ring.last:
             continue
         if closed:
-            await _send(response, encode({"type": "session_ended"}, None))
             return
         try:
             async with asyncio.timeout(HEARTBEAT_SECONDS):

@@ -7,22 +7,27 @@ import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from pipeline.events import Event
+from pipeline.events import Event, Problem, ProcessingStatus, SpeechEnded, SpeechStarted, Transcription
 from pipeline.persona import Persona
 from server.access.tokens import Tokens
-from server.admission import Admission, Due, Limits, Refusal
-from server.problems import ProblemError, at_capacity
-from server.session import Ender, Listener, Session, iso
+from server.gate import Gate, queue_position
+from server.limits import Due, Limits, Occupancy, Place, Refusal
+from server.load import Load
+from server.notices import QueuePosition, SessionEnded, SessionReady
+from server.problems import ProblemError, unexpected
+from server.session import Ender, Listener, Session, Status, iso
+from server.watch import Hands, Watch
 
 if TYPE_CHECKING:
     from pipeline.session import LiveSession
     from pipeline.stats import SessionStats
 
-__all__ = ["Close", "Ender", "Listener", "Observer", "Open", "Session", "Sessions", "iso", "summary"]
+__all__ = ["Close", "Ender", "Listener", "Observer", "Open", "Session", "Sessions", "iso"]
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +45,7 @@ class Observer(Protocol):
     """
 
     def created(self, session: Session) -> None:
-        """It is there, and no event of it was told yet."""
+        """It is there, perhaps in the waiting line (`waited`), and no event of it was told yet."""
 
     def refused(self, refusal: Refusal) -> None:
         """One could not start, or not wake."""
@@ -49,12 +54,11 @@ class Observer(Protocol):
         """It fell asleep, or ended (`ended`). stats: of its live part, if it had one."""
 
 
-CLOSE_SECONDS = 6.0  # for the watcher to finish the end it is at
 END_SECONDS = 2.0  # for each viewer and WebSocket to close when their session ends
 
 
 class Sessions:
-    """The registry. Owns every live session and the one task that watches for those that have to go."""
+    """The registry. Owns every live session, and the watch that looks for what is due."""
 
     def __init__(
         self,
@@ -63,23 +67,24 @@ class Sessions:
         close_live: Close,
         *,
         capacity: Callable[[], int | None] = lambda: None,
+        load: Load | None = None,
         observers: Sequence[Observer] = (),
         tokens: Tokens | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """capacity: how many speaking sessions the lip-sync engine can serve, if it knows."""
+        """capacity: how many speaking sessions the lip-sync engine can serve, if it knows. load: the machine's."""
         self._tokens = tokens or Tokens.unshared()
         self._observers = tuple(observers)
-        self._capacity = capacity
-        self._admission = Admission(limits)
+        self._gate = Gate(
+            limits, load or Load(), capacity=capacity, speaking=self._speaking, refused=self._refused, clock=clock
+        )
+        self._admission = self._gate.admission
+        hands = Hands(self._sessions_of, self._take_turn, self._fall_asleep, self.end)
+        self._watch = Watch(self._gate, hands, clock)
         self._open = open_live
         self._close = close_live
         self._clock = clock
         self._sessions: dict[str, Session] = {}
-        self._changed = asyncio.Event()
-        self._watch: asyncio.Task[None] | None = None
-        self._closing = False
-        self._refusal: ProblemError | None = None
 
     # -- finding ------------------------------------------------------------------------------------------------
 
@@ -105,17 +110,42 @@ class Sessions:
         """How many sessions are on an avatar."""
         return sum(session.avatar_id == avatar_id for session in self.all())
 
+    def status(self, session: Session) -> Status:
+        state = self._admission.state(session.id)
+        if state == "waiting" or session.live is not None:
+            return "waiting" if state == "waiting" else "active" if self.viewers(session) else "ready"
+        return "starting" if state == "awake" else "asleep"
+
     def viewers(self, session: Session) -> int:
         """Viewers and WebSockets that are connected now."""
         return self._admission.present(session.id)
 
+    def place(self, session: Session) -> Place | None:
+        """Its place in the waiting line; None: it does not wait."""
+        return self._gate.place(session.id)
+
+    def news(self, session: Session) -> QueuePosition | SessionReady | None:
+        """What somebody has to know who connects to a session that waits, or did; None: it never waited."""
+        place = self.place(session)
+        if place is not None:
+            return queue_position(place)
+        return SessionReady() if session.waited and session.live is not None else None
+
     def remaining(self, session: Session) -> float:
-        """Seconds until it ends if nobody is there from now on."""
+        """Seconds until it ends if nobody is there, or says anything, from now on."""
         return self._admission.remaining(session.id, self._clock())
+
+    def occupancy(self) -> Occupancy:
+        """How full the server is, and why a session that came now would be refused."""
+        return self._gate.occupancy()
 
     @property
     def awake(self) -> int:
         return self._admission.awake
+
+    @property
+    def waiting(self) -> int:
+        return len(self._admission.line)
 
     @property
     def limits(self) -> Limits:
@@ -125,19 +155,19 @@ class Sessions:
 
     def refuse_new(self, code: str, detail: str, retry_after: float = 30.0) -> None:
         """From now on every new session, and every sleeping one that is to wake, gets 503 with this code (`draining`)
-        and sentence. Those that run go on.
+        and sentence; those that wait are told the same, and end. Those that run go on.
         """
-        seconds = str(max(1, round(retry_after)))
-        self._refusal = ProblemError(503, code, detail, headers={"Retry-After": seconds}, retry_after=int(seconds))
+        self._gate.shut(code, detail, retry_after)
+        self._watch.look_soon()
 
     def accept_new(self) -> None:
         """Take `refuse_new` back."""
-        self._refusal = None
+        self._gate.open()
 
     @property
     def refusing(self) -> str | None:
         """The code that new sessions are refused with, whatever room there is; None: they are not."""
-        return self._refusal.code if self._refusal is not None else None
+        return self._gate.closed.code if self._gate.closed is not None else None
 
     def tell_all(self, event: Event) -> None:
         """Hand an event to every session, as if it had happened in it."""
@@ -147,7 +177,7 @@ class Sessions:
     def set_limits(self, limits: Limits) -> None:
         """Other limits from now on, also for the sessions that run; nobody loses a seat that is taken."""
         self._admission.limits = limits
-        self._changed.set()
+        self._watch.look_soon()
 
     # -- living -------------------------------------------------------------------------------------------------
 
@@ -160,9 +190,11 @@ class Sessions:
         kb_id: str | None = None,
         voice: str | None = None,
         persona: Persona | None = None,
+        wait: bool = False,
     ) -> Session:
-        """A new session, awake: its picture and sound run. 503 at_capacity when every seat is taken."""
-        self._or_refuse()
+        """A new session, awake: its picture and sound run. Where there is no room for it: 503 at_capacity, or with
+        `wait` a session in the waiting line, and 503 only if that is full.
+        """
         session_id = secrets.token_hex(16)
         token, token_expires = self._tokens.issue(session_id)
         session = Session(
@@ -177,41 +209,52 @@ class Sessions:
             created_at=time.time(),
             persona=persona or Persona(),
         )
-        self._or_503(self._admission.admit(session.id, self._clock(), self._capacity()))
+        session.waited = not self._gate.admit(session.id, wait=wait)
         self._sessions[session.id] = session
+        session.observers.append(partial(self._happened, session.id))
         for observer in self._observers:
             observer.created(session)
-        try:
-            async with session.lock:
-                session.live = await self._open(session)
-        except BaseException:
-            self._forget(session)
-            self._tell_gone(session, "not_started", None)
-            raise
-        self._changed.set()
-        log.info("session_created", session=session.id, avatar=avatar_id, awake=self.awake)
+        if session.waited:
+            log.info("session_waits", session=session.id, avatar=avatar_id, waiting=self.waiting)
+        else:
+            try:
+                async with session.lock:
+                    session.live = await self._open(session)
+            except BaseException:
+                self._forget(session)
+                self._tell_gone(session, "not_started", None)
+                raise
+            log.info("session_created", session=session.id, avatar=avatar_id, awake=self.awake)
+        self._watch.look_soon()
         return session
 
     async def wake(self, session: Session) -> LiveSession:
-        """The live part, started again if the session slept or its live part has failed. 503 at_capacity; 404 if it
-        ended meanwhile.
+        """The live part, started again if the session slept or its live part has failed. 503 at_capacity, or `waiting`
+        while it is not its turn; 404 if it ended meanwhile.
         """
         async with session.lock:
             self.get(session.id)
             if session.live is not None and not session.live.running:
                 await self._drop(session)
+            self._gate.wake(session.id)
             if session.live is None:
-                self._or_refuse()
-            self._or_503(self._admission.wake(session.id, self._clock(), self._capacity()))
-            if session.live is None:
-                try:
-                    session.live = await self._open(session)
-                except BaseException:
-                    self._admission.slept(session.id)
-                    raise
-                log.info("session_woken", session=session.id)
-            self._changed.set()
+                await self._start(session)
+            self._watch.look_soon()
+            assert session.live is not None
             return session.live
+
+    async def come(self, session: Session, *, wait: bool = False) -> None:
+        """Somebody connects: a session that waits goes on waiting, any other one is woken. wait: where there is no room
+        for one that sleeps, it joins the waiting line. Problems as of `wake`.
+        """
+        if wait:
+            async with session.lock:
+                self.get(session.id)
+                if self._gate.queue(session.id):
+                    session.waited = True
+                    self._watch.look_soon()
+        if self.place(session) is None:
+            await self.wake(session)
 
     @contextlib.contextmanager
     def present(self, session: Session, ender: Ender | None = None) -> Iterator[None]:
@@ -223,43 +266,50 @@ class Sessions:
         if ender is not None:
             session.enders[key] = ender
         self._admission.enter(session.id, self._clock())
-        self._changed.set()
+        self._watch.look_soon()
         try:
             yield
         finally:
             session.enders.pop(key, None)
             self._admission.leave(session.id, self._clock())
-            self._changed.set()
+            self._watch.look_soon()
+
+    @contextlib.contextmanager
+    def following(self, session: Session) -> Iterator[None]:
+        """Somebody reads its events: that keeps a place in the waiting line, but no session awake."""
+        self._admission.follow(session.id, self._clock())
+        try:
+            yield
+        finally:
+            self._admission.unfollow(session.id, self._clock())
+            self._watch.look_soon()
 
     async def end(self, session: Session, reason: str) -> None:
-        """End a session and free everything of it. Ending an ended one does nothing."""
+        """End a session and free everything of it. Who is connected gets its last events first. Ending an ended one
+        does nothing.
+        """
         if session.ended:
             return
         session.ended = True
-        endings = [asyncio.wait_for(ender(), END_SECONDS) for ender in session.enders.values()]
-        for outcome in await asyncio.gather(*endings, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                log.error("session_ender_failed", session=session.id, exc_info=outcome)
         try:
             async with session.lock:
                 await self._sleep(session, reason)
         finally:
-            self._forget(session)
+            try:
+                session.emit(SessionEnded(reason))
+                await self._send_away(session)
+            finally:
+                self._forget(session)
         log.info("session_ended", session=session.id, reason=reason)
 
     # -- watching -----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        self._watch = asyncio.create_task(self._watch_forever(), name="sessions-watch")
+        self._watch.start()
 
     async def close(self) -> None:
         """End every session and the watching."""
-        self._closing = True
-        self._changed.set()
-        if self._watch is not None:  # it is let finish what it ends just now: cancelled, that would stay half ended
-            await asyncio.wait({self._watch}, timeout=CLOSE_SECONDS)
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        await self._watch.close()
         outcomes = await asyncio.gather(
             *(self.end(session, "shutdown") for session in self.all()), return_exceptions=True
         )
@@ -267,35 +317,62 @@ class Sessions:
             if isinstance(outcome, Exception):
                 log.error("session_end_failed", exc_info=outcome)
 
-    async def _watch_forever(self) -> None:
-        while not self._closing:
-            self._changed.clear()
-            for due in self._admission.due(self._clock()):
-                await self._carry_out(due)
-            upcoming = self._admission.next_due()
-            timeout = None if upcoming is None else max(0.05, upcoming - self._clock())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), timeout)
+    async def _fall_asleep(self, session: Session, due: Due) -> None:
+        async with session.lock:
+            if due in self._admission.due(self._clock()):  # nobody came back while the lock was waited for
+                await self._sleep(session, due.reason)
+                log.info("session_asleep", session=session.id, reason=due.reason)
 
-    async def _carry_out(self, due: Due) -> None:
-        session = self._sessions.get(due.session_id)
-        if session is None:  # it was ended while another one's end was waited for
-            return
+    async def _take_turn(self, session: Session) -> None:
+        """It has left the line and has a seat. One that cannot start is told why, and ends: the next one goes on."""
         try:
-            if due.action == "end":
-                await self.end(session, due.reason)
-                return
             async with session.lock:
-                if due in self._admission.due(self._clock()):  # nobody came back while the lock was waited for
-                    await self._sleep(session, due.reason)
-                    log.info("session_asleep", session=session.id, reason=due.reason)
-        except Exception:
-            log.exception("session_watch_failed", session=session.id, action=due.action)
+                if session.ended:
+                    return
+                if session.live is None:
+                    await self._start(session)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            problem = unexpected(error, session=session.id)
+            session.emit(Problem(problem.code, problem.detail))
+            await self.end(session, "not_started")
+        else:
+            session.emit(SessionReady())
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _sessions_of(self, session_id: str) -> Session:
+        return self._sessions[session_id]
+
+    def _happened(self, session_id: str, event: Event) -> None:
+        """What counts as talk: a question, speech of either side, an answer being thought of."""
+        busy: bool | None = None
+        match event:
+            case ProcessingStatus(status=status):
+                busy = status != "idle"
+            case SpeechStarted() | SpeechEnded() | Transcription():
+                pass
+            case _:
+                return
+        if self._admission.touch(session_id, self._clock(), busy=busy):
+            self._watch.look_soon()
+
+    async def _start(self, session: Session) -> None:
+        """Open the live part of a session that has its seat; it sleeps if that fails. With the lock held."""
+        try:
+            session.live = await self._open(session)
+        except BaseException:
+            self._admission.slept(session.id, self._clock())
+            self._watch.look_soon()
+            raise
+        log.info("session_started", session=session.id)
 
     async def _drop(self, session: Session) -> None:
         """Free a live part that failed, so that another takes its place; whatever is wrong with it stays behind."""
+        live, session.live = session.live, None
+        self._tell_gone(session, "failed", live)
         try:
-            await self._sleep(session, "failed")
+            if live is not None:
+                await self._close(session, live)
         except Exception:
             log.exception("session_close_failed", session=session.id)
 
@@ -306,7 +383,8 @@ class Sessions:
             if live is not None:
                 await self._close(session, live)
         finally:
-            self._admission.slept(session.id)
+            self._admission.slept(session.id, self._clock())
+            self._watch.look_soon()
 
     def _tell_gone(self, session: Session, reason: str, live: LiveSession | None) -> None:
         """Whatever is wrong with its figures, or with who counts them, stays here."""
@@ -321,42 +399,22 @@ class Sessions:
             except Exception:
                 log.exception("session_figures_failed", session=session.id)
 
+    async def _send_away(self, session: Session) -> None:
+        endings = [asyncio.wait_for(ender(), END_SECONDS) for ender in session.enders.values()]
+        for outcome in await asyncio.gather(*endings, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                log.error("session_ender_failed", session=session.id, exc_info=outcome)
+
     def _forget(self, session: Session) -> None:
         session.ended = True
         session.events.close()
-        self._admission.release(session.id)
+        self._admission.release(session.id, self._clock())
         self._sessions.pop(session.id, None)
-        self._changed.set()
+        self._watch.look_soon()
 
-    def _or_refuse(self) -> None:
-        if self._refusal is None:
-            return
-        headers, extra = self._refusal.headers, self._refusal.extra
-        for observer in self._observers:
-            observer.refused(Refusal(self._refusal.detail, float(headers["Retry-After"]), "draining"))
-        raise ProblemError(503, self._refusal.code, self._refusal.detail, headers=headers, **extra)
+    def _speaking(self) -> int:
+        return sum(each.live is not None and each.live.status == "speaking" for each in self._sessions.values())
 
-    def _or_503(self, refusal: Refusal | None) -> None:
-        if refusal is None:
-            return
+    def _refused(self, refusal: Refusal) -> None:
         for observer in self._observers:
             observer.refused(refusal)
-        raise at_capacity(f"No session can start now: {refusal.reason}. Try again soon.", refusal.retry_after)
-
-
-def summary(sessions: Sessions, session: Session) -> dict[str, Any]:
-    """A session as the API shows it; no token in it."""
-    return {
-        "session_id": session.id,
-        "status": "active" if sessions.viewers(session) else "ready" if session.live is not None else "asleep",
-        "avatar_id": session.avatar_id,
-        "tutor_id": session.tutor_id,
-        "student_id": session.student_id,
-        "kb_id": session.kb_id,
-        "voice": session.voice,
-        "viewers": sessions.viewers(session),
-        "recording": session.recording_id is not None,
-        "recording_id": session.recording_id,
-        "created_at": iso(session.created_at),
-        "expires_at": iso(time.time() + sessions.remaining(session)),
-    }

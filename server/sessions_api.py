@@ -17,7 +17,8 @@ from server.problems import ProblemError
 from server.records.tutors import Tutor
 from server.rtc.ice_servers import for_viewer
 from server.security import require_service, require_teacher, session_of
-from server.sessions import Session, iso, summary
+from server.session_summary import summary, waiting
+from server.sessions import Session, iso
 from server.settings import TutorSettings
 from server.tutors import cast
 
@@ -30,7 +31,7 @@ class _Body(BaseModel):
 
 class NewSession(_Body):
     """tutor_id or avatar_id, or both; then that avatar is shown. voice, persona, language: not the tutor's own.
-    recording: record it from its beginning.
+    recording: record it from its beginning. wait: join the waiting line where there is no room.
     """
 
     student_id: Name
@@ -38,6 +39,7 @@ class NewSession(_Body):
     avatar_id: Name | None = None
     kb_id: Name | None = None
     voice: Name | None = None
+    wait: bool = False
     persona: Annotated[str, Field(min_length=1, max_length=8000)] | None = None
     language: Annotated[str, Field(min_length=1, max_length=60)] | None = None
     recording: bool = False
@@ -78,13 +80,23 @@ async def create(request: web.Request) -> web.Response:
     session = await new_session(request.app, body)
     if body.recording:
         await _record(request.app, session)
-    return web.json_response(
-        _created(request.app, session), status=201, headers={"Location": f"/v1/sessions/{session.id}"}
-    )
+    return made(request.app, session, _created(request.app, session), f"/v1/sessions/{session.id}")
+
+
+def made(app: web.Application, session: Session, body: dict[str, Any], location: str | None = None) -> web.Response:
+    """201 and the body; 202, with its place in the line, for one that waits. location: of what was made; None: 200."""
+    headers = {} if location is None else {"Location": location}
+    place = app[SESSIONS].place(session)
+    if place is None:
+        return web.json_response(body, status=200 if location is None else 201, headers=headers)
+    if place.estimate is not None:
+        headers["Retry-After"] = str(max(1, round(place.estimate)))
+    body = {**body, **waiting(app[SESSIONS], session), "status": "waiting"}
+    return web.json_response(body, status=202, headers=headers)
 
 
 async def new_session(app: web.Application, body: NewSession) -> Session:
-    """422 invalid_request or unknown_voice, 404 and 409 of the avatar, 503 at_capacity."""
+    """Perhaps one that waits. 422 invalid_request or unknown_voice, 404 and 409 of the avatar, 503 at_capacity."""
     if body.avatar_id is None and body.tutor_id is None:
         raise ProblemError(422, "invalid_request", "Name the tutor_id or the avatar_id that the session is with.")
     speech.check_voice(app, body.voice)
@@ -97,6 +109,7 @@ async def new_session(app: web.Application, body: NewSession) -> Session:
         tutor_id=tutor.id if tutor is not None else body.tutor_id,
         kb_id=body.kb_id,
         voice=body.voice or own.voice,
+        wait=body.wait,
         persona=persona_of(app[SETTINGS], *found.names, own=own),
     )
 
@@ -129,7 +142,7 @@ def _created(app: web.Application, session: Session) -> dict[str, Any]:
         "engine_url": f"/ws/{session.id}?token={session.token}",
         "engine_token": session.token,
         "token_expires_at": iso(session.token_expires),
-        "status": "ready",
+        "status": sessions.status(session),
         "whep_url": f"/v1/sessions/{session.id}/whep",
         "rtvi_url": f"/v1/sessions/{session.id}/rtvi?token={session.token}",
         **ice(app, session.id),
@@ -149,7 +162,15 @@ async def show_all(request: web.Request) -> web.Response:
     require_service(request)
     sessions = request.app[SESSIONS]
     found = [summary(sessions, session) for session in sessions.all()]
-    return web.json_response({"total": len(found), "max_sessions": sessions.limits.max_sessions, "sessions": found})
+    return web.json_response(
+        {
+            "total": len(found),
+            "max_sessions": sessions.limits.max_sessions,
+            "waiting": sessions.waiting,
+            "max_waiting": sessions.limits.max_waiting,
+            "sessions": found,
+        }
+    )
 
 
 async def show(request: web.Request) -> web.Response:

@@ -37,6 +37,7 @@ log = structlog.get_logger(__name__)
 MESSAGE_LIMIT = 16 << 20  # bytes; a larger message closes the connection (1009)
 HEARTBEAT_SECONDS = 4.0  # a ping; without its pong after half of that again, the client counts as gone
 STOP_SECONDS = 3.0
+LAST_SECONDS = 0.8  # for the last events of a session to be sent
 
 
 def add_routes(app: web.Application) -> None:
@@ -46,7 +47,8 @@ def add_routes(app: web.Application) -> None:
 async def connect(request: web.Request) -> web.StreamResponse:
     """Refusals (404, 401, 503) come before the upgrade, as problem+json."""
     session = session_of(request, token_only=True)
-    await request.app[SESSIONS].wake(session)
+    wait = request.query.get("wait", "").lower() in ("1", "true")
+    await request.app[SESSIONS].come(session, wait=wait)
     return await _Conversation(request, session).run()
 
 
@@ -71,6 +73,7 @@ class _Conversation:
         self._put = outbox.put
 
         async def end() -> None:
+            await outbox.drain(LAST_SECONDS)
             await shut(self._socket, transport, WSCloseCode.GOING_AWAY, "the session has ended")
 
         log.info("websocket_open", session=self._session.id)
@@ -79,6 +82,9 @@ class _Conversation:
                 self._sessions.present(self._session, end),
                 self._session.listening(lambda event: outbox.put(outgoing(event))),
             ):
+                news = self._sessions.news(self._session)
+                if news is not None:
+                    self._put(outgoing(news))
                 async for message in self._socket:
                     if message.type is WSMsgType.TEXT:
                         await self._handle(message.data)

@@ -15,7 +15,8 @@ from server.admin.storage import Prune
 from server.bodies import read_json
 from server.keys import PULSE, SESSIONS, SETTINGS, STORE
 from server.security import require_admin
-from server.sessions import Session, summary
+from server.session_summary import summary
+from server.sessions import Session
 
 STOPPED = "stopped_by_operator"
 

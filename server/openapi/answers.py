@@ -76,13 +76,24 @@ class SessionCreated(_Session, Ice):
     engine_url: str
     engine_token: str
     token_expires_at: datetime
-    status: Literal["ready"]
+    status: Literal["ready", "starting", "active"]
     whep_url: str
     rtvi_url: str
     mode: Literal["model", "demo"]
     listening: Availability
     recording: bool
     recording_id: str | None
+
+
+class Place(Told):
+    position: int = Field(ge=1, description="In the waiting line; 1 is the next.")
+    estimated_seconds: int | None = Field(description="A guess at how long it will be; null: no idea.")
+
+
+class SessionWaits(SessionCreated, Place):
+    """The waiting line; its events tell when it is its turn."""
+
+    status: Literal["waiting"]  # type: ignore[assignment]
 
 
 class Renewed(Told):
@@ -94,12 +105,16 @@ class Renewed(Told):
 
 
 class SessionSummary(_Session):
-    status: Literal["active", "ready", "asleep"]
+    """position and estimated_seconds: only while it waits."""
+
+    status: Literal["waiting", "starting", "ready", "active", "asleep"]
     kb_id: str | None
     viewers: int
     recording: bool
     recording_id: str | None
     created_at: datetime
+    position: int | None = None
+    estimated_seconds: int | None = None
 
 
 class SessionShown(SessionSummary, Ice):
@@ -109,6 +124,8 @@ class SessionShown(SessionSummary, Ice):
 class SessionList(Told):
     total: int
     max_sessions: int
+    waiting: int
+    max_waiting: int
     sessions: list[SessionSummary]
 
 
@@ -274,6 +291,10 @@ class RtviStarted(Told):
     iceConfig: RtviIce
 
 
+class RtviWaits(RtviStarted, Place):
+    status: Literal["waiting"]
+
+
 class Success(Told):
     status: Literal["success"]
 
@@ -299,6 +320,7 @@ class Seats(Told):
     active: int
     max: int
     total: int
+    waiting: int
 
 
 class Renderer(Told):

@@ -67,6 +67,8 @@ CODES: dict[str, tuple[int, ...]] = {
     "unknown_voice": (422,),
     "no_avatar": (409,),
     "at_capacity": (503,),
+    "waiting": (503,),
+    "draining": (503,),
     "session_not_found": (404,),
     "no_picture": (404,),
     "session_stopped": (409,),
@@ -128,7 +130,17 @@ VIDEO = (
     "too_slow",
     "too_much_memory",
 )
-SPEECH = ("at_capacity", "session_stopped", "queue_full", "not_found", "not_ready", "damaged", "disk_full")
+SPEECH = (
+    "at_capacity",
+    "waiting",
+    "draining",
+    "session_stopped",
+    "queue_full",
+    "not_found",
+    "not_ready",
+    "damaged",
+    "disk_full",
+)
 OFFER = (
     "bad_sdp",
     "sdp_too_large",
@@ -136,6 +148,8 @@ OFFER = (
     "no_bundle",
     "codec_unsupported",
     "at_capacity",
+    "waiting",
+    "draining",
     "turn_unavailable",
     "answer_timeout",
     "session_stopped",

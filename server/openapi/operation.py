@@ -37,6 +37,9 @@ class Header:
     required: bool = True
 
 
+WAIT = Header("Retry-After", "Seconds until it may be its turn, a guess.", {"type": "integer"}, required=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """How an operation answers when it went well. kind: the type of its body (a pydantic model, a dataclass, …), or its

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from server.openapi import answers
 from server.openapi.codes import SPEECH
-from server.openapi.operation import EVENTS, FORM, Answer, Body, Header, Operation, Parameter, json_body
+from server.openapi.operation import EVENTS, FORM, WAIT, Answer, Body, Header, Operation, Parameter, json_body
 from server.sessions_api import Ask, NewSession, Say
 
 _NUMBER = {"type": "string", "pattern": "^[0-9]{1,18}$"}
 _FILE = {"type": "string", "format": "binary"}
+
+_LOCATION = Header("Location", "Its address.")
 
 OPERATIONS = (
     Operation(
@@ -18,7 +20,10 @@ OPERATIONS = (
         "Sessions",
         "teacher",
         "Start a session",
-        {201: Answer("It runs.", answers.SessionCreated, headers=(Header("Location", "Its address."),))},
+        {
+            201: Answer("It runs.", answers.SessionCreated, headers=(_LOCATION,)),
+            202: Answer("There is no room, and it waits in line.", answers.SessionWaits, headers=(_LOCATION, WAIT)),
+        },
         json_body(NewSession),
         problems=(
             "unknown_tutor",
@@ -32,6 +37,7 @@ OPERATIONS = (
             "damaged",
             "disk_full",
             "at_capacity",
+            "draining",
             "recording_off",
             "recording_unavailable",
             "recordings_full",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from server.openapi import answers
 from server.openapi.codes import OFFER
-from server.openapi.operation import Answer, Body, Header, Operation, Parameter, json_body
+from server.openapi.operation import WAIT, Answer, Body, Header, Operation, Parameter, json_body
 from server.rtc.offer import MAX_CHARS
 from server.rtvi.api import RtviCandidates, RtviOffer, Start
 from server.whep import FRAGMENT, SDP
 
 _TEXT = {"type": "string", "maxLength": MAX_CHARS}
+_WAIT = {"type": "string", "enum": ["0", "1"]}
 _ETAG = Header("ETag", "Names the connection's ICE session.")
 _RTVI = (*OFFER, "viewer_not_found", "renegotiation_unsupported")
 
@@ -87,7 +88,8 @@ OPERATIONS = (
         "token",
         "The session's WebSocket",
         {101: Answer("Messages as in docs/protocol.md.")},
-        problems=("at_capacity", "not_ready", "damaged", "disk_full"),
+        parameters=(Parameter("wait", "1: where a sleeping session finds no room, it joins the line.", _WAIT),),
+        problems=("at_capacity", "draining", "not_ready", "damaged", "disk_full"),
     ),
     Operation(
         "POST",
@@ -118,7 +120,10 @@ OPERATIONS = (
         "Other clients",
         "service",
         "Start a session as an RTVI client does",
-        {200: Answer("It runs.", answers.RtviStarted)},
+        {
+            200: Answer("It runs.", answers.RtviStarted),
+            202: Answer("There is no room, and it waits in line.", answers.RtviWaits, headers=(WAIT,)),
+        },
         json_body(Start),
         problems=(
             "unknown_tutor",
@@ -130,6 +135,7 @@ OPERATIONS = (
             "damaged",
             "disk_full",
             "at_capacity",
+            "draining",
         ),
     ),
     Operation(

@@ -18,7 +18,7 @@ from server.rtc.registry import Entry, PeerRegistry
 from server.rtvi.link import RESTARTED, Link
 from server.security import address_of, require_service, session_of
 from server.sessions import Session
-from server.sessions_api import NewSession, new_session
+from server.sessions_api import NewSession, made, new_session
 
 
 class _Body(BaseModel):
@@ -88,11 +88,11 @@ class RtviEndpoint:
         return await self._candidates(request, session_of(request))
 
     async def start(self, request: web.Request) -> web.Response:
-        """A new session, as `POST /v1/sessions` makes it; its body may stand in `body`."""
+        """A new session, as `POST /v1/sessions` makes it; its body may stand in `body`. 202: it waits."""
         require_service(request)
         session = await new_session(request.app, (await read_json(request, Start)).body)
         servers = for_viewer(request.app[RTC], session.id, time.time())
-        return web.json_response({"sessionId": session.id, "iceConfig": {"iceServers": servers}})
+        return made(request.app, session, {"sessionId": session.id, "iceConfig": {"iceServers": servers}})
 
     async def _offer(self, request: web.Request, session: Session) -> web.Response:
         body = await read_json(request, RtviOffer)

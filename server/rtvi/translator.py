@@ -16,6 +16,7 @@ from pipeline.events import (
     TextStream,
     Transcription,
 )
+from server.notices import SessionContinues, SessionEnded, SessionEnding
 from server.rtvi.messages import Message, error, message
 from server.rtvi.segments import Segments
 
@@ -63,6 +64,8 @@ class Translator:
                 return self._ended(event)
             case Problem():
                 return [error(event.message, event.code)]
+            case SessionEnding() | SessionContinues() | SessionEnded():
+                return [message("server-message", event.as_message())]
         return []
 
     def now(self) -> list[Message]:

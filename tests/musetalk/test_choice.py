@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.lipsync.warp.engine import WarpEngine
 from server import doctor, parts
-from server.admission import Admission, Limits, Refusal
+from server.admission import Admission, Limits, Refusal, Room
 from server.settings import Settings, SettingsError, load
 
 from .made_faces import GOLDEN
@@ -75,13 +75,13 @@ def test_a_device_that_is_none_is_refused(device: str) -> None:
 
 def test_no_more_sessions_than_the_engine_can_draw() -> None:
     seats = Admission(Limits(max_sessions=8, first=60, leave=2, timeout=1800))
-    assert seats.admit("a", 0.0, 2) is None
-    assert seats.admit("b", 0.0, 2) is None
-    refusal = seats.admit("c", 0.0, 2)
+    assert seats.admit("a", 0.0, Room(2)) is None
+    assert seats.admit("b", 0.0, Room(2)) is None
+    refusal = seats.admit("c", 0.0, Room(2))
     assert isinstance(refusal, Refusal)
     assert refusal.retry_after > 0
-    seats.slept("a")
-    assert seats.admit("c", 0.0, 2) is None
-    assert isinstance(seats.wake("a", 0.0, 2), Refusal)
-    assert seats.wake("b", 0.0, 2) is None  # it is awake already
-    assert seats.wake("a", 0.0, None) is None  # the engine's worker is down, and warp draws: no limit of its own
+    seats.slept("a", 0.0)
+    assert seats.admit("c", 0.0, Room(2)) is None
+    assert isinstance(seats.wake("a", 0.0, Room(2)), Refusal)
+    assert seats.wake("b", 0.0, Room(2)) is None  # it is awake already
+    assert seats.wake("a", 0.0, Room()) is None  # the engine's worker is down, and warp draws: no limit of its own

@@ -89,7 +89,8 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     monkeypatch.setenv("MUSETALK_BASE", str(GOLDEN))
     monkeypatch.setenv("AVATARS_DIR", str(tmp_path / "avatars"))
     config = tmp_path / "config.yaml"
-    config.write_text("video: {bitrate: 4000000}\n")
+    busy = "sessions: {max_cpu_percent: 100, max_late_ms: 0}\n"
+    config.write_text(f"video: {{bitrate: 4000000}}\n{busy}")
     monkeypatch.setattr(playout, "AHEAD", round(AHEAD_SECONDS * 25))
     chosen = parts.musetalk_worker
     monkeypatch.setattr(

@@ -55,7 +55,9 @@ async def test_sessions_with_their_figures_and_stop(serve: Serve) -> None:
 
     socket = await running.client.ws_connect(made["engine_url"])
     assert (await running.client.delete(f"/v1/admin/sessions/{made['session_id']}")).status == 204
-    assert (await socket.receive(timeout=10)).data == 1001  # its student hears of it
+    told = await socket.receive_json(timeout=10)  # its student hears of it
+    assert told == {"type": "session_ended", "reason": "stopped_by_operator"}
+    assert (await socket.receive(timeout=10)).data == 1001
     assert (await get(running, "sessions"))["total"] == 0
     text = await (await running.client.get("/metrics")).text()
     assert 'lectern_sessions_ended_total{reason="stopped_by_operator"} 1.0' in text

@@ -105,6 +105,9 @@ class FakeSession(FakeLive):
 
     async def close(self) -> None:
         self.closed = True
+        for utterance in self.waiting:
+            self.on_event(SpeechEnded(utterance, self.generation, "interrupted", 0.5, "some of it"))
+        self.waiting = []
         for task in self._plays:
             task.cancel()
         await asyncio.gather(*self._plays, return_exceptions=True)

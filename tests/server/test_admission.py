@@ -16,7 +16,7 @@ def test_seats_are_counted() -> None:
     assert seats.admit("b", 10) is None
     refusal = seats.admit("c", 20)
     assert refusal == Refusal("every seat is taken", 40)  # "a" ends at 60 if nobody comes
-    seats.release("a")
+    seats.release("a", 20)
     assert seats.admit("c", 20) is None
 
 
@@ -39,7 +39,7 @@ def test_all_leave_and_one_comes_back() -> None:
     seats.leave("a", 5000)
     assert seats.due(5001.9) == []
     assert seats.due(5002) == [Due("a", "sleep", "left")]
-    seats.slept("a")
+    seats.slept("a", 5002)
     assert seats.due(5002) == []
     assert seats.awake == 0
     assert seats.next_due() == 6800
@@ -47,7 +47,7 @@ def test_all_leave_and_one_comes_back() -> None:
     seats.enter("a", 6001)
     assert seats.due(99_999) == []
     seats.leave("a", 100_000)
-    seats.slept("a")
+    seats.slept("a", 100_000)
     assert seats.due(101_800) == [Due("a", "end", "timeout")]
 
 
@@ -56,11 +56,11 @@ def test_a_sleeper_needs_a_seat_to_wake() -> None:
     seats.admit("a", 0)
     seats.enter("a", 0)
     seats.leave("a", 1)
-    seats.slept("a")
+    seats.slept("a", 1)
     seats.admit("b", 3)
     seats.admit("c", 3)
     assert isinstance(seats.wake("a", 4), Refusal)
-    seats.release("b")
+    seats.release("b", 4)
     assert seats.wake("a", 5) is None
     assert seats.awake == 2
 
@@ -72,7 +72,7 @@ def test_records_are_bounded_too() -> None:
         assert seats.admit(name, 0) is None
         seats.enter(name, 0)
         seats.leave(name, 0)
-        seats.slept(name)
+        seats.slept(name, 0)
     assert isinstance(seats.admit("more", 1), Refusal)
 
 
@@ -87,9 +87,9 @@ def test_never_more_awake_than_seats_and_nothing_stays_for_ever(steps: list[tupl
         for due in seats.due(now):
             assert known[due.session_id] == 0  # nobody is sent away who is there
             if due.action == "sleep":
-                seats.slept(due.session_id)
+                seats.slept(due.session_id, now)
             else:
-                seats.release(due.session_id)
+                seats.release(due.session_id, now)
                 del known[due.session_id]
 
     for action, which, pause in steps:

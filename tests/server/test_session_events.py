@@ -124,7 +124,7 @@ async def test_the_stream_ends_with_the_session(serve: Serve) -> None:
     made = await server.session()
     reader = await follow(server, made["session_id"])
     await server.client.delete(f"/v1/sessions/{made['session_id']}")
-    assert await reader.next() == (None, {"type": "session_ended"})
+    assert await reader.next() == (1, {"type": "session_ended", "reason": "deleted"})
     assert await reader.next() is None
     gone = await server.client.get(f"/v1/sessions/{made['session_id']}/events", headers={"Last-Event-ID": "1"})
     await problem(gone, 404, "session_not_found")
@@ -135,7 +135,7 @@ async def test_a_stopping_server_lets_go_of_its_readers_at_once(serve: Serve) ->
     reader = await follow(server, (await server.session())["session_id"])
     async with asyncio.timeout(5):
         closing = asyncio.create_task(server.client.server.close())
-        assert await reader.next() == (None, {"type": "session_ended"})
+        assert await reader.next() == (1, {"type": "session_ended", "reason": "shutdown"})
         await closing
 
 
@@ -146,7 +146,7 @@ async def test_silence_is_broken_by_heartbeats_and_keeps_no_session_awake(
     server = await serve(sessions={"first_seconds": 0.5, "leave_seconds": 0.0, "timeout_seconds": 0.5})
     made = await server.session()
     reader = await follow(server, made["session_id"])
-    assert await reader.next() == (None, {"type": "session_ended"})
+    assert await reader.next() == (1, {"type": "session_ended", "reason": "never_joined"})
     assert reader.comments >= 2
 
 

@@ -297,7 +297,7 @@ async def test_voices_and_health(serve: Serve) -> None:
     await server.session()
     health = await (await server.client.get("/health")).json()
     assert health["status"] == "ok"
-    assert health["sessions"] == {"active": 1, "max": 8, "total": 1}
+    assert health["sessions"] == {"active": 1, "max": 8, "total": 1, "waiting": 0}
 
 
 async def test_ice_servers_are_named(serve: Serve) -> None:

@@ -168,7 +168,10 @@ async def test_the_socket_keeps_its_session_awake_and_ends_with_it(serve: Serve)
     await asyncio.sleep(0.3)
     session = server.sessions.get(made["session_id"])
     assert session.live is not None
+    await server.client.post(f"/v1/sessions/{session.id}/say", json={"text": "A long story."})
     await server.client.delete(f"/v1/sessions/{session.id}")
+    assert (await heard(socket, "speech_ended"))["reason"] == "interrupted"  # all that happened, before it is closed
+    assert await socket.receive_json(timeout=8) == {"type": "session_ended", "reason": "deleted"}
     message = await socket.receive(timeout=8)
     assert message.type is WSMsgType.CLOSE
     assert message.data == 1001
@@ -247,6 +250,7 @@ async def test_a_stopping_server_lets_go_of_its_sockets_at_once(serve: Serve) ->
     socket = await open_socket(server)
     async with asyncio.timeout(5):
         closing = asyncio.create_task(server.client.server.close())
+        assert (await heard(socket, "session_ended"))["reason"] == "shutdown"
         assert (await socket.receive()).type is WSMsgType.CLOSE
         await closing
     assert server.engine.closed

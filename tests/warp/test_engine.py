@@ -150,6 +150,35 @@ def _bytes(patch: MouthPatch | None) -> int:
     return patch.luma.nbytes + patch.u.nbytes + patch.v.nbytes
 
 
+def test_how_many_may_speak_follows_from_what_mouths_cost(
+    engine: WarpEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_MEASURED", 4)
+    face = engine.open(faces.avatar(tmp_path, [0.01] * 2))
+
+    def draw() -> None:
+        assert face.submit(0, MouthShape(0.5), 1.0, time.monotonic() + LONG).result(LONG) is not None
+
+    for _ in range(3):
+        draw()
+    assert engine.capacity() is None, "too few to tell"
+    draw()
+    measured = engine.capacity()
+    assert measured is not None
+    assert measured >= 1
+    for _ in range(200):
+        engine.measured(0.0019)
+    assert engine.capacity() == 16  # 526 mouths a second, 80 % of them for 25 a second each
+    two = make(threads=2)
+    for _ in range(4):
+        two.measured(0.0019)
+    assert two.capacity() == 33
+    for _ in range(200):
+        engine.measured(0.5)
+    assert engine.capacity() == 1, "one may always speak"
+    two.close()
+
+
 def test_what_is_late_is_not_rendered(engine: WarpEngine, tmp_path: Path) -> None:
     face = engine.open(faces.avatar(tmp_path, [0.01] * 2))
     assert face.submit(0, MouthShape(0.5), 1.0, time.monotonic() - 0.001).result(LONG) is None

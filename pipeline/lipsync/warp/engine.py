@@ -14,13 +14,18 @@ from pipeline.lipsync.engine import Progress, SpeechAnalyser
 from pipeline.lipsync.warp import rig as rigs
 from pipeline.lipsync.warp.calibrate import calibrated, default_locator
 from pipeline.lipsync.warp.face import Renderer
-from pipeline.media import CLOSED, MouthPatch, MouthShape
+from pipeline.media import CLOSED, FRAME_SECONDS, MouthPatch, MouthShape
 
 AnalyserFactory = Callable[[], SpeechAnalyser]
 
 _QUEUE_PER_THREAD = 64
 """Renderings that may wait for one thread: 0.2 s of its work. Beyond, a frame keeps its own mouth at once."""
 
+_SHARE = 0.8
+"""Of the threads' time that is given to mouths: they also wait for the interpreter, and for a core."""
+
+_MEASURED = 100
+"""Mouths after which their cost is known; the first ones also load code and fill caches."""
 
 CLOSED_BYTES = 32 << 20
 """Of closed mouths that a face keeps: where the clip talks by itself, idle lays the same ones over it each round."""
@@ -77,7 +82,10 @@ class WarpFace:
     ) -> MouthPatch | None:
         if time.monotonic() > deadline:
             return None
+        began = time.thread_time()
         patch = self.renderer.render(frame, mouth, presence)
+        if patch is not None:
+            self._engine.measured(time.thread_time() - began)
         size = 0 if patch is None else patch.luma.nbytes + patch.u.nbytes + patch.v.nbytes
         if keep and size <= self._closed_room:
             self._closed_room -= size
@@ -103,6 +111,9 @@ class WarpEngine:
         self._pool = ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="warp")
         self._room = threading.BoundedSemaphore(_QUEUE_PER_THREAD * max(1, threads))
         self._cold = analyser_factory is default_analyser
+        self._threads = max(1, threads)
+        self._drawn = 0
+        self._seconds = 0.0  # CPU time of a mouth, a running mean
 
     def prepare(self, avatar: Avatar, progress: Progress) -> None:
         """Work out the avatar's rig and write it to `avatar.path / "warp"`."""
@@ -126,6 +137,17 @@ class WarpEngine:
             self.prepare(avatar, lambda _: None)
             rig = rigs.load(folder, avatar.count)
         return WarpFace(avatar, rig, self)
+
+    def capacity(self) -> int | None:
+        """Sessions that may speak at once, from what its mouths cost so far; 1 at least. None: not known yet."""
+        if self._drawn < _MEASURED:
+            return None
+        return max(1, int(self._threads * _SHARE * FRAME_SECONDS / max(self._seconds, 1e-6)))
+
+    def measured(self, seconds: float) -> None:
+        """A mouth took so much of a thread's CPU time. Called by any thread: one of two at once may be lost."""
+        self._drawn += 1
+        self._seconds += (seconds - self._seconds) / min(self._drawn, _MEASURED)
 
     def close(self) -> None:
         """Waits for what is being rendered; drops what waits."""

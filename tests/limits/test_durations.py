@@ -1,0 +1,111 @@
+"""Sessions that last too long, or in which nobody says anything: warned, ended, and told why."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from aiohttp import ClientWebSocketResponse, WSMsgType
+
+from pipeline.events import ProcessingStatus, SpeechStarted
+from server.rtvi.translator import Translator
+from server.sessions import Session
+from tests.rtc.clients import until
+from tests.server.conftest import Running, Serve
+from tests.server.test_session_events import Reader, follow
+from tests.server.test_ws import heard
+
+
+async def everything(socket: ClientWebSocketResponse) -> list[dict[str, Any]]:
+    """All messages until it is closed."""
+    seen = []
+    async with asyncio.timeout(8):
+        while (message := await socket.receive()).type is WSMsgType.TEXT:
+            seen.append(message.json())
+    return seen
+
+
+async def rest(reader: Reader) -> list[dict[str, Any]]:
+    """All events until the end of the stream."""
+    told = []
+    while (event := await reader.next()) is not None:
+        told.append(event[1])
+    return told
+
+
+def session_of(server: Running, made: dict[str, Any]) -> Session:
+    return server.sessions.get(made["session_id"])
+
+
+async def test_a_session_ends_when_its_time_is_over_and_its_student_is_told_before(serve: Serve) -> None:
+    server = await serve(sessions={"max_seconds": 0.6})
+    made = await server.session()
+    reader = await follow(server, made["session_id"], 0)
+    socket = await server.client.ws_connect(made["engine_url"])
+    await socket.send_json({"type": "say", "text": "Once upon a time."})
+    seen, told = await asyncio.gather(everything(socket), rest(reader))
+    assert told[0] == {"type": "session_ending", "seconds": 1, "reason": "max_duration"}
+    assert [each["type"] for each in told[-2:]] == ["speech_ended", "session_ended"]
+    assert told[-1]["reason"] == "max_duration"
+    assert seen[-1] == told[-1], "the last event comes before the socket is closed"
+    assert seen[-2]["type"] == "speech_ended"
+    assert socket.close_code == 1001
+    assert server.lives[0].closed
+
+
+async def test_nobody_says_anything(serve: Serve) -> None:
+    server = await serve(sessions={"idle_seconds": 0.8})
+    made = await server.session()
+    socket = await server.client.ws_connect(made["engine_url"])
+    warning = await heard(socket, "session_ending")
+    assert (warning["reason"], warning["seconds"]) == ("idle", 1)
+    assert (await heard(socket, "session_ended"))["reason"] == "idle"
+
+
+async def test_talk_of_any_kind_keeps_it_alive(serve: Serve) -> None:
+    server = await serve(sessions={"idle_seconds": 0.8})
+    made = await server.session()
+    socket = await server.client.ws_connect(made["engine_url"])
+    session = session_of(server, made)
+    for event in (ProcessingStatus("listening"), SpeechStarted("u", 0, "")):
+        assert (await heard(socket, "session_ending"))["reason"] == "idle"
+        session.emit(event)
+        assert await heard(socket, "session_continues") == {"type": "session_continues", "reason": "idle"}
+        session.emit(ProcessingStatus("speaking"))
+        await asyncio.sleep(1.0)
+        assert not session.ended, "a long answer is no silence"
+        session.emit(ProcessingStatus("idle"))
+    await heard(socket, "session_ended")
+
+
+async def test_limits_that_change_count_for_sessions_that_run(serve: Serve) -> None:
+    server = await serve()
+    made = await server.session()
+    socket = await server.client.ws_connect(made["engine_url"])
+    limits = server.sessions.limits
+    assert (limits.max_seconds, limits.idle) == (14_400, 1800)
+    server.sessions.set_limits(replace(limits, max_seconds=50))
+    assert (await heard(socket, "session_ending"))["reason"] == "max_duration"
+    server.sessions.set_limits(replace(limits, max_seconds=0))
+    await heard(socket, "session_continues")
+    server.sessions.set_limits(replace(limits, max_seconds=0.1))
+    assert (await heard(socket, "session_ended"))["reason"] == "max_duration"
+
+
+async def test_a_session_that_sleeps_ends_as_well_when_its_time_is_over(serve: Serve) -> None:
+    server = await serve(sessions={"max_seconds": 0.5, "leave_seconds": 0.0})
+    session = session_of(server, await server.session())
+    with server.sessions.present(session):
+        pass
+    await until(lambda: session.live is None)
+    await until(lambda: session.ended)
+
+
+def test_rtvi_clients_are_told_in_their_way() -> None:
+    from server.notices import SessionContinues, SessionEnded, SessionEnding
+
+    translator = Translator("s1")
+    for event in (SessionEnding(60, "idle"), SessionContinues("idle"), SessionEnded("idle")):
+        (told,) = translator.translate(event, "now")
+        assert (told["type"], told["data"]) == ("server-message", event.as_message())
