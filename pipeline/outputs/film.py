@@ -16,8 +16,9 @@ from avatars.avatar import FPS
 from pipeline import audio_encoder, video_encoder
 from pipeline.audio_encoder import PACKET_SAMPLES
 from pipeline.media import SAMPLE_RATE
-from pipeline.outputs.sink import SILENCE, Mark
-from pipeline.outputs.timeline import PICTURE, Timeline
+from pipeline.outputs.arranger import Arranger
+from pipeline.outputs.sink import Mark
+from pipeline.outputs.timeline import PICTURE
 
 FRAGMENT_SECONDS = 2.0
 """What is lost at most when the process is killed; also how often it is written through to the disk."""
@@ -35,77 +36,82 @@ _OPTIONS = {
 class FilmFile:
     """A Sink. The file must exist (its owner holds a lock on it) and is written from its beginning.
 
-    Nothing is in it before the first keyframe.
+    Nothing is in it before the first keyframe. All methods may raise av.FFmpegError, which is an OSError when the disk
+    is full or fails.
     """
 
     def __init__(self, path: Path, codec: str) -> None:
-        self._path = path
-        self._codec = codec
-        self._timeline = Timeline()
-        self._container: OutputContainer | None = None
-        self._video: Any = None
-        self._audio: Any = None
-        self._synced = 0.0
+        self._file = _File(path, codec)
+        self._arranger = Arranger(self._file)
 
     @property
     def seconds(self) -> float:
         """How long it is so far."""
-        return self._timeline.seconds
+        return self._arranger.seconds
 
     def packet(self, packet: Packet[Stream], *, sound: bool) -> None:
-        """Raises av.FFmpegError (also an OSError), such as when the disk is full."""
-        assert packet.pts is not None
-        if sound:
-            place = self._timeline.sound(packet.pts)
-            if place is not None:
-                for at in place.silence:
-                    self._write_sound(SILENCE, at)
-                self._write_sound(bytes(packet), place.at)
-            return
-        laid = self._timeline.picture(packet.pts, key=packet.is_keyframe)
-        if laid is None:
-            return
-        if self._container is None:
-            self._open(bytes(packet))
-        copy = _copy(bytes(packet), laid, PICTURE, video_encoder.TIME_BASE, self._video)
-        copy.is_keyframe = packet.is_keyframe
-        self._mux(copy)
-        if self._timeline.seconds - self._synced >= FRAGMENT_SECONDS:
-            self._synced = self._timeline.seconds
-            self._sync()
+        self._arranger.packet(packet, sound=sound)
 
     def mark(self, mark: Mark) -> None:
-        if mark == "cut":
-            self._timeline.cut()
-        else:
-            self._timeline.lost()
+        self._arranger.mark(mark)
 
     def close(self) -> None:
-        """Write its end. Raises as `packet`."""
+        """Write its end."""
+        try:
+            if not self._file.failed:
+                self._arranger.flush()
+        finally:
+            self._file.close()
+
+
+class _File:
+    """The container on the disk. failed: something could not be written."""
+
+    def __init__(self, path: Path, codec: str) -> None:
+        self._path = path
+        self._codec = codec
+        self._container: OutputContainer | None = None
+        self._video: Any = None
+        self._audio: Any = None
+        self._synced = 0
+        self.failed = False
+
+    def begin(self, keyframe: bytes) -> None:
+        kind = FORMATS[self._codec]
+        options = {**_OPTIONS[kind], "flush_packets": "1"}
+        self._container = av.open(str(self._path), "w", format=kind, options=options)
+        width, height = size_of(self._codec, keyframe)
+        self._video = self._container.add_mux_stream(
+            self._codec, rate=FPS, width=width, height=height, time_base=video_encoder.TIME_BASE
+        )
+        # Of an encoder that encodes nothing: it gives Opus's header.
+        self._audio = self._container.add_stream("libopus", rate=SAMPLE_RATE, layout="mono")
+        self._audio.time_base = audio_encoder.TIME_BASE
+
+    def picture(self, data: bytes, at: int, *, key: bool) -> None:
+        packet = stamped(data, at, PICTURE, video_encoder.TIME_BASE, self._video)
+        packet.is_keyframe = key
+        self._mux(packet)
+        if at - self._synced >= FRAGMENT_SECONDS * video_encoder.CLOCK:
+            self._synced = at
+            self._sync()
+
+    def sound(self, data: bytes, at: int) -> None:
+        self._mux(stamped(data, at, PACKET_SAMPLES, audio_encoder.TIME_BASE, self._audio))
+
+    def close(self) -> None:
         container, self._container = self._container, None
         if container is not None:
             container.close()
             self._sync()
 
-    def _open(self, keyframe: bytes) -> None:
-        kind = FORMATS[self._codec]
-        options = {**_OPTIONS[kind], "flush_packets": "1"}
-        container = av.open(str(self._path), "w", format=kind, options=options)
-        width, height = size_of(self._codec, keyframe)
-        self._video = container.add_mux_stream(
-            self._codec, rate=FPS, width=width, height=height, time_base=video_encoder.TIME_BASE
-        )
-        # Of an encoder that encodes nothing: it gives Opus's header.
-        self._audio = container.add_stream("libopus", rate=SAMPLE_RATE, layout="mono")
-        self._audio.time_base = audio_encoder.TIME_BASE
-        self._container = container
-
-    def _write_sound(self, data: bytes, at: int) -> None:
-        self._mux(_copy(data, at, PACKET_SAMPLES, audio_encoder.TIME_BASE, self._audio))
-
     def _mux(self, packet: Packet[Stream]) -> None:
         assert self._container is not None
-        self._container.mux(packet)
+        try:
+            self._container.mux(packet)
+        except BaseException:
+            self.failed = True
+            raise
 
     def _sync(self) -> None:
         descriptor = os.open(self._path, os.O_RDONLY)
@@ -123,7 +129,8 @@ def size_of(codec: str, keyframe: bytes) -> tuple[int, int]:
     return picture.width, picture.height
 
 
-def _copy(data: bytes, at: int, duration: int, time_base: Fraction, stream: Any) -> Packet[Stream]:
+def stamped(data: bytes, at: int, duration: int, time_base: Fraction, stream: Any) -> Packet[Stream]:
+    """A packet for a container."""
     packet: Packet[Stream] = av.Packet(data)
     packet.pts = packet.dts = at
     packet.duration = duration

@@ -11,6 +11,11 @@ from pipeline.video_encoder import CLOCK
 
 PICTURE = CLOCK // FPS
 
+FILLED = 3 * PACKET_SAMPLES
+"""A hole in the sound that is shorter is filled with silence; one as long as this is cut out, of the pictures, too."""
+
+_KEPT = 8  # cuts; pictures come at most half a second after the sound of their time
+
 
 @dataclass(frozen=True, slots=True)
 class Sound:
@@ -20,17 +25,27 @@ class Sound:
     at: int
 
 
-class Timeline:
-    """Pure. Pictures' times are in 1/90000 s, those of sound in 1/48000 s, both of the session's one clock.
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """From `clock` on the session's clock, the film goes on at `film`. In 1/90000 s."""
 
-    After a stall of the session its times jump: the picture before it then stands for longer, and the sound's hole is
-    filled, as many players run the sound on without looking at its times.
+    clock: int
+    film: int
+
+
+class Timeline:
+    """Pure. Pictures' times are in 1/90000 s, those of sound in 1/48000 s, both of the session's one clock. A picture
+    is to be laid after the sound of its time.
+
+    After a stall of the session its times jump, and the content goes on where it stopped: what was jumped is cut out.
+    Left in, it would pull sound and picture apart in players that do not look at the times of sound; and silence in its
+    place makes the next tenth of a second quiet, as Opus builds each packet on the one before.
     """
 
     def __init__(self) -> None:
-        self._clock = 0  # what the session's clock shows …
-        self._film = 0  # … at this time of the film
-        self._begun = self._keyed = False
+        self._segments: list[_Segment] = []
+        self._keyed = False
+        self._sounded = False
         self._picture_end = 0
         self._last_picture = -1
         self._sound_end = 0
@@ -42,32 +57,58 @@ class Timeline:
 
     def cut(self) -> None:
         """What comes next is of another clock (the session slept): laid right behind what is there."""
-        self._begun = self._keyed = False
+        self._segments = []
+        self._keyed = self._sounded = False
 
     def lost(self) -> None:
-        """Packets were lost: the pictures go on with a keyframe, the times stay."""
+        """Packets were lost: the pictures go on with a keyframe."""
         self._keyed = False
+
+    def begin(self, pts: int) -> None:
+        """The first keyframe has come; also after `cut`. Else it does nothing."""
+        if not self._segments:
+            self._segments = [_Segment(pts, max(self._picture_end, _to_video(self._sound_end)))]
 
     def picture(self, pts: int, *, key: bool) -> int | None:
         """Where a picture is laid; None: it has to be left out, as there is no keyframe before it."""
         self._keyed = self._keyed or key
-        if not self._keyed:
+        if not self._keyed or not self._segments:
             return None
-        if not self._begun:
-            self._begun = True
-            self._clock, self._film = pts, max(self._picture_end, self._sound_end * CLOCK // SAMPLE_RATE)
-        at = max(self._film + pts - self._clock, self._last_picture + 1)
+        at = max(self._film(pts), self._last_picture + 1)
         self._last_picture = at
         self._picture_end = at + PICTURE
         return at
 
     def sound(self, pts: int) -> Sound | None:
         """Where sound is laid; None: it has to be left out, as it is older than the first picture."""
-        if not self._begun:
+        if not self._segments:
             return None
-        at = self._film * SAMPLE_RATE // CLOCK + pts - self._clock * SAMPLE_RATE // CLOCK
+        last = self._segments[-1]
+        at = _to_sound(last.film - last.clock) + pts
         if at < self._sound_end:
             return None
+        if self._sounded and at - self._sound_end >= FILLED:
+            self._segments = [*self._segments[-_KEPT:], _Segment(_to_video(pts), _to_video(self._sound_end))]
+            at = self._sound_end
         hole = range(self._sound_end, at - PACKET_SAMPLES + 1, PACKET_SAMPLES)
+        self._sounded = True
         self._sound_end = at + PACKET_SAMPLES
         return Sound(hole, at)
+
+    def _film(self, pts: int) -> int:
+        """A picture that was sent in a time that is cut out, stands at the cut."""
+        limit: int | None = None
+        for segment in reversed(self._segments):
+            if pts >= segment.clock:
+                at = segment.film + pts - segment.clock
+                return at if limit is None else min(at, limit)
+            limit = segment.film
+        return self._segments[0].film
+
+
+def _to_sound(time: int) -> int:
+    return time * SAMPLE_RATE // CLOCK
+
+
+def _to_video(time: int) -> int:
+    return time * CLOCK // SAMPLE_RATE

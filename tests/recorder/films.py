@@ -67,4 +67,5 @@ def _take(film: Film, frame: object) -> None:
         film.pictures.append((frame.time, mouth))
     elif isinstance(frame, av.AudioFrame):
         assert frame.time is not None
-        film.sounds.append((frame.time, float(np.sqrt((frame.to_ndarray().astype(np.float64) ** 2).mean()))))
+        packet = round(frame.time / 0.02) * 0.02  # decoders leave out 6.5 ms of the first
+        film.sounds.append((packet, float(np.sqrt((frame.to_ndarray().astype(np.float64) ** 2).mean()))))
