@@ -126,7 +126,7 @@ def server(avatars: Path, *, module: str | None = None, **environment: str) -> I
     port = free_port()
     log = WORK / "server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    env = {**os.environ, "AVATARS_DIR": str(avatars), "MAX_SESSIONS": "16", **_NO_LIMITS, **environment}
+    env = {**os.environ, **_own(avatars), "MAX_SESSIONS": "16", **_NO_LIMITS, **environment}
     started = time.monotonic()
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -177,4 +177,14 @@ def prepared(avatar_id: str, video: Path) -> tuple[Path, float]:
 
 
 def _env(avatars: Path) -> dict[str, str]:
-    return {**os.environ, "AVATARS_DIR": str(avatars)}
+    return {**os.environ, **_own(avatars)}
+
+
+def _own(avatars: Path) -> dict[str, str]:
+    """Everything of the server in the folder of its avatars; nothing of the operator's own."""
+    return {
+        "AVATARS_DIR": str(avatars),
+        "DATABASE_URL": f"sqlite:///{avatars.parent / 'lectern.db'}",
+        "LECTERN_ACCESS__KEYS_FILE": str(avatars.parent / "keys.json"),
+        "LECTERN_ACCESS__TOKEN_FILE": str(avatars.parent / "token.secret"),
+    }

@@ -31,8 +31,10 @@ def main(arguments: list[str]) -> int:
     unknown = set(options.names) - set(NAMES)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    avatars, _ = prepared(AVATAR, shared() / "media" / "idle-woman-1280x720-30fps.mp4")
-    rows = run(avatars, AVATAR, options.names or NAMES, quick=options.quick)
+    names, avatars = options.names or NAMES, WORK / "avatars"
+    if names != ["kills"]:  # which makes avatars of its own
+        avatars, _ = prepared(AVATAR, shared() / "media" / "idle-woman-1280x720-30fps.mp4")
+    rows = run(avatars, AVATAR, names, quick=options.quick)
     text = figures.table(rows)
     print(f"\n{machine.describe()}\n\n{text}")
     if not options.names and not options.quick:

@@ -26,7 +26,7 @@ async def measure(server: Server, avatar_id: str, seconds: float) -> list[Figure
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as http, watching(http, session) as seen:
         await asyncio.sleep(SETTLE)
         alone = time.monotonic()
-        await asyncio.sleep(min(20.0, seconds))
+        await asyncio.sleep(min(20.0, seconds / 3))
         calm = seen.missing(alone, time.monotonic())
         before = server.call("GET", f"/v1/sessions/{session.id}/stats")["live"]
         began = time.monotonic()
