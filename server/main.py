@@ -14,7 +14,7 @@ import sys
 import structlog
 from aiohttp import web
 
-from pipeline import garbage
+from pipeline import memory
 from server import logs
 from server.access.keys import Keys
 from server.access.start import open_keys
@@ -30,6 +30,7 @@ SHUTDOWN_SECONDS = 2.0  # for requests under way; the parts have their own limit
 def serve(settings: Settings) -> int:
     """Run the server until it is told to stop; gives the exit status. Blocking."""
     logs.configure(settings.server)
+    memory.give_back_large_blocks()
     try:
         keys = open_keys(settings)
     except SettingsError as error:
@@ -70,7 +71,7 @@ async def _run(settings: Settings, listening: socket.socket, keys: Keys) -> None
         stopping = asyncio.create_task(stop.wait(), name="stop")
         # The first visitor can talk at once: "ready" is said when the sample is there, too.
         await asyncio.wait({sample, stopping}, timeout=SAMPLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        garbage.settle()
+        memory.settle()
         if not stop.is_set():
             _announce(settings, listening)
         await stopping

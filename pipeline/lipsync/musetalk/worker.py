@@ -30,7 +30,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402 - the clock starts before the slowest import
 
 from avatars.master import map_cache  # noqa: E402
-from pipeline import garbage  # noqa: E402
+from pipeline import memory  # noqa: E402
 from pipeline.lipsync.musetalk import drawing, prepared, prompts  # noqa: E402
 from pipeline.lipsync.musetalk.installation import InstallationError, find  # noqa: E402
 from pipeline.lipsync.musetalk.listening import Block, Hearing  # noqa: E402
@@ -170,7 +170,7 @@ class Worker:
     def run(self) -> None:
         """Until Stop. While a batch is on the device the next is chosen, but not before that one is about to end."""
         rate = self._scheduler.frames_per_second
-        garbage.settle()
+        memory.settle()
         self._out.append(Ready(str(self.device), self._drawer.costs, rate, time.monotonic() - _began))
         under_way: _Drawing | None = None
         while not self._stopped:
