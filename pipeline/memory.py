@@ -7,7 +7,7 @@ import gc
 import os
 
 LARGE = 256 << 10
-"""Bytes from which a block (a picture, an encoder's buffer) is the system's own and goes back to it when it is freed."""
+"""Bytes from which a block (a picture, an encoder's buffer) is mapped by itself, and goes back when it is freed."""
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
 
