@@ -27,7 +27,7 @@ async def measure(server: Server, avatar_id: str, count: int, warm: int) -> list
         Figure("sessions made and ended", "", f"{count}", None, f"after {warm} that warmed up; {total} left"),
         _change("memory", before.memory, after.memory, "MB"),
         _change("file descriptors", before.files, after.files),
-        _change("threads", before.threads, after.threads),
+        Figure("threads after them", "", f"{before.threads} → {after.threads}", None, "pools grow up to their limits"),
         _change("tasks of the event loop", before.tasks, after.tasks),
     ]
 
