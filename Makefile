@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: run test lint unit bench doctor listening clean setup
+.PHONY: run test lint unit bench soak doctor listening clean setup
 
 setup: $(VENV)/.installed models/faces/.complete
 
@@ -19,10 +19,15 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/mypy
 
 unit: setup $(VENV)/.installed-dev $(VENV)/.installed-musetalk $(VENV)/.chromium build/rtvi/page.js
-	$(PY) -m pytest
+	$(PY) -m pytest -m "not alone" --numprocesses=2 --dist=loadfile
+	$(PY) -m pytest -m alone
 
 bench: setup $(VENV)/.installed-dev $(VENV)/.chromium
 	$(PY) -m bench
+
+# An hour: 500 bad requests a second beside a session, a thousand sessions, kills at random moments, half an hour of coming and going.
+soak: setup $(VENV)/.installed-dev
+	$(PY) -m bench.soak
 
 doctor: setup
 	$(PY) run.py doctor

@@ -22,7 +22,7 @@ from tests.needs import missing
 
 AVATAR = "portrait"
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
