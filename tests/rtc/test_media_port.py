@@ -150,6 +150,7 @@ async def test_a_viewer_may_come_from_a_new_address(port: MediaPort, sockets: li
         b"\x00\x01\x00\x10\x21\x12\xa4\x42" + bytes(12) + b"\x00\x06\xff\xffa:viewer_____",
         b"\x00\x01\x00\x08\x21\x12\xa4\x42" + bytes(12) + b"\x00\x24\x00\x00\x00\x06\x00\x01a:v",
     ],
+    ids=lambda datagram: f"{len(datagram)} bytes",
 )
 async def test_what_nobody_vouches_for_is_dropped_without_an_answer(
     port: MediaPort, sockets: list[socket.socket], datagram: bytes
