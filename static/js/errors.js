@@ -2,6 +2,7 @@
 
 import { ApiError } from "./api.js";
 import { has, t } from "./i18n.js";
+import { MediaError } from "./rtc.js";
 
 /** Other names the same failure goes by. @type {Record<string, string>} */
 const SAME = {
@@ -28,6 +29,20 @@ export function codeOf(code) {
   return SAME[code] ?? code;
 }
 
+/**
+ * For whoever runs the network or the server: what has to be opened, or set right. "" for other errors.
+ * @param {unknown} error
+ */
+export function remedy(error) {
+  if (!(error instanceof MediaError)) return "";
+  const { direct, relays, refused } = error.ways;
+  if (refused) return t("network.refused");
+  // One of each kind is enough to ask for: the first relay is the quickest, the last the one that firewalls pass.
+  const places = new Set([...direct.slice(0, 1), ...relays.slice(0, 1), ...relays.slice(-1)]);
+  const open = places.size > 0 ? t("network.open", { places: [...places].join(", ") }) : "";
+  return relays.length > 0 ? open : `${open} ${t("network.noRelay")}`;
+}
+
 /** @param {unknown} error @returns {string} one sentence */
 export function explain(error) {
   if (!(error instanceof ApiError)) return t("error.server");
@@ -44,5 +59,6 @@ export function needsKey(error) {
 
 /** Whether a capacity limit was met: then waiting helps. @param {unknown} error @returns {error is ApiError} */
 export function isCapacity(error) {
-  return error instanceof ApiError && (codeOf(error.code) === "capacity" || error.status === 503);
+  if (!(error instanceof ApiError) || error.code === "turn_unavailable") return false;
+  return codeOf(error.code) === "capacity" || error.status === 503;
 }

@@ -12,7 +12,7 @@ import { ApiError, createSession, endSession, probeSession } from "./api.js";
 import { delay, pause } from "./backoff.js";
 import { Channel } from "./channel.js";
 import { LinkWatch, look } from "./link.js";
-import { WhepClient } from "./rtc.js";
+import { MediaError, WhepClient } from "./rtc.js";
 
 /** @typedef {"idle" | "connecting" | "live" | "weak" | "reconnecting" | "ended" | "failed"} State */
 /** @typedef {{reason: "left" | "closed" | "lost" | "error", error?: unknown}} Over */
@@ -113,7 +113,7 @@ export class LiveSession extends EventTarget {
     this.link = new LinkWatch();
     this.dispatchEvent(new CustomEvent("stream", { detail: media.stream }));
     await media.connect(this.stopper.signal);
-    await connected(media.pc, this.stopper.signal);
+    await connected(media, this.stopper.signal);
     media.pc.addEventListener("connectionstatechange", () => {
       if (media === this.media && media.pc.connectionState === "failed") void this.#repair();
     });
@@ -237,25 +237,28 @@ export class LiveSession extends EventTarget {
 }
 
 /**
- * Resolves when the connection stands; throws ApiError("webrtc").
- * @param {RTCPeerConnection} pc @param {AbortSignal} signal @returns {Promise<void>}
+ * Resolves when the connection stands; throws MediaError.
+ * @param {WhepClient} media @param {AbortSignal} signal @returns {Promise<void>}
  */
-function connected(pc, signal) {
+function connected(media, signal) {
+  const { pc } = media;
   return new Promise((resolve, reject) => {
     const finish = (/** @type {unknown} */ error) => {
       window.clearTimeout(timer);
       pc.removeEventListener("connectionstatechange", check);
+      pc.removeEventListener("icegatheringstatechange", check);
       signal.removeEventListener("abort", aborted);
       if (error) reject(error);
       else resolve();
     };
     const check = () => {
       if (pc.connectionState === "connected") finish(null);
-      else if (["failed", "closed"].includes(pc.connectionState)) finish(new ApiError("webrtc", ""));
+      else if (media.stuck || ["failed", "closed"].includes(pc.connectionState)) finish(new MediaError(media.ways));
     };
     const aborted = () => finish(signal.reason);
-    const timer = window.setTimeout(() => finish(new ApiError("webrtc", "")), MEDIA_LIMIT);
+    const timer = window.setTimeout(() => finish(new MediaError(media.ways)), MEDIA_LIMIT);
     pc.addEventListener("connectionstatechange", check);
+    pc.addEventListener("icegatheringstatechange", check);
     signal.addEventListener("abort", aborted);
     if (signal.aborted) aborted();
     else check();

@@ -8,6 +8,7 @@ import { onLanguage, t } from "./i18n.js";
  * @property {string} icon
  * @property {() => string} title in the language of the moment
  * @property {() => string} text
+ * @property {() => string} [hint] for those who can mend it
  * @property {() => string} action
  * @property {number} [seconds] retry by itself after so many
  * @property {boolean} [other] offer another tutor too
@@ -64,6 +65,9 @@ export class Notice {
     if (!this.content) return;
     byId("notice-title").textContent = this.content.title();
     byId("notice-text").textContent = this.content.text();
+    const hint = this.content.hint?.() ?? "";
+    byId("notice-hint").textContent = hint;
+    byId("notice-hint").hidden = hint === "";
     byId("notice-retry").textContent = this.content.action();
     byId("notice-count").textContent = t("notice.countdown", { seconds: this.left });
   }

@@ -3,7 +3,7 @@
 import { showPreview } from "./api.js";
 import { CaptionView } from "./captions.js";
 import { byId } from "./dom.js";
-import { codeOf, explain } from "./errors.js";
+import { codeOf, explain, remedy } from "./errors.js";
 import { has, onLanguage, t } from "./i18n.js";
 import { LiveSession } from "./live.js";
 import { fitTo } from "./shape.js";
@@ -110,7 +110,7 @@ export class Preview {
       this.captions.clear();
       this.box.classList.remove("playing");
       if (this.session !== session || how.reason === "left") return;
-      this.#fail(() => (how.reason === "error" ? explain(how.error) : t(`notice.${how.reason}Text`)));
+      this.#fail(() => (how.reason === "error" ? `${explain(how.error)} ${remedy(how.error)}`.trim() : t(`notice.${how.reason}Text`)));
     });
     void session.start();
   }

@@ -23,6 +23,44 @@ export function fragment(sdp, candidates, complete) {
   return `${lines.filter(Boolean).join("\r\n")}\r\n`;
 }
 
+/**
+ * The ways that sound and picture could have taken, as an operator of a network names them: "UDP 203.0.113.7:50000".
+ * @typedef {{direct: string[], relays: string[], refused: boolean}} Ways
+ * refused: a relay did not take the credentials.
+ */
+
+/** Sound and picture did not come about. */
+export class MediaError extends ApiError {
+  /** @param {Ways} ways */
+  constructor(ways) {
+    super("webrtc", "");
+    this.ways = ways;
+  }
+}
+
+/** Codes of `icecandidateerror` by which a TURN server refuses a user (RFC 8656). */
+const REFUSED = [401, 403, 441];
+
+/** @param {string} host @param {string | number} port */
+const place = (host, port) => (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
+
+/** The server's own addresses in its answer. @param {string} sdp @returns {string[]} */
+export function directWays(sdp) {
+  const found = [...sdp.matchAll(/^a=candidate:\S+ 1 udp \d+ (\S+) (\d+) typ (?:host|srflx)/gim)];
+  return [...new Set(found.map(([, host, port]) => `UDP ${place(host, port)}`))];
+}
+
+/** Where the relays are. @param {RTCIceServer[]} servers @returns {string[]} */
+export function relayWays(servers) {
+  const urls = servers.flatMap((server) => server.urls);
+  const found = urls.map((url) => /^(turns?):([^:?]+)(?::(\d+))?(?:\?transport=(\w+))?$/.exec(url)).filter((each) => each !== null);
+  const named = found.map(([, scheme, host, port, transport]) => {
+    const how = scheme === "turns" ? "TLS" : (transport ?? "udp").toUpperCase();
+    return `${how} ${place(host, port ?? (scheme === "turns" ? "5349" : "3478"))}`;
+  });
+  return [...new Set(named)];
+}
+
 export class WhepClient {
   /**
    * @param {string} url @param {string} token
@@ -32,6 +70,10 @@ export class WhepClient {
   constructor(url, token, ice, microphone) {
     this.url = url;
     this.token = token;
+    this.ice = ice;
+    this.refused = false;
+    this.found = 0;
+    this.answer = "";
     this.pc = new RTCPeerConnection({ ...ice, bundlePolicy: "max-bundle" });
     this.stream = new MediaStream();
     /** When the offer was handed to the network, in ms of `performance.now()`. */
@@ -53,8 +95,12 @@ export class WhepClient {
       // Both tracks go into one stream: then the browser keeps sound and picture in step.
       this.stream.addTrack(event.track);
     });
+    this.pc.addEventListener("icecandidateerror", (event) => {
+      console.info("lectern: an ICE server failed", event.url, event.errorCode, event.errorText);
+      if (REFUSED.includes(event.errorCode)) this.refused = true;
+    });
     this.pc.addEventListener("icecandidate", (event) => {
-      if (event.candidate?.candidate) this.waiting.push(event.candidate);
+      if (event.candidate?.candidate) this.found = this.waiting.push(event.candidate);
       else if (!event.candidate) this.gathered = true;
       void this.trickle();
     });
@@ -80,8 +126,20 @@ export class WhepClient {
       void this.release(false);
       throw new ApiError("aborted", "");
     }
+    this.answer = answer;
     await this.pc.setRemoteDescription({ type: "answer", sdp: answer });
     void this.trickle();
+  }
+
+  /** Whether it is certain that nothing will come: everything is to be relayed, and no relay was to be had. */
+  get stuck() {
+    return this.ice.iceTransportPolicy === "relay" && this.pc.iceGatheringState === "complete" && this.found === 0;
+  }
+
+  /** What has to be open for this connection. @returns {Ways} */
+  get ways() {
+    const direct = this.ice.iceTransportPolicy === "relay" ? [] : directWays(this.answer);
+    return { direct, relays: relayWays(this.ice.iceServers ?? []), refused: this.refused };
   }
 
   /** Send the candidates found so far, if the server has told where to. */

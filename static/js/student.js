@@ -5,7 +5,7 @@ import { listAvatars } from "./api.js";
 import { startChrome } from "./chrome.js";
 import { Conversation } from "./conversation.js";
 import { byId, toast } from "./dom.js";
-import { explain, isCapacity, needsKey } from "./errors.js";
+import { explain, isCapacity, needsKey, remedy } from "./errors.js";
 import { onLanguage, t } from "./i18n.js";
 import { look } from "./link.js";
 import { LiveSession } from "./live.js";
@@ -107,6 +107,7 @@ function fail(error, other) {
     icon: "warn",
     title: () => t("notice.failedTitle"),
     text: () => explain(error),
+    hint: () => remedy(error),
     action: () => t("notice.retry"),
     other,
   });

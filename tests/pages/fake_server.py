@@ -155,6 +155,8 @@ class FakeServer:
         self.upload_pause = 0.0
         self.cannot_say: list[str] = []  # what no voice can say of the next texts
         self.key = ""  # if set, managing needs it
+        self.ice_servers: list[dict[str, Any]] = []
+        self.blocked = ""  # if set, "ADDRESS PORT": what the answers name, and nothing comes from there
         self.recording = False  # what the answer to the first message says
         self.listening: dict[str, Any] = {"available": True, "code": None, "reason": None}
         self.draw: Callable[[float, float], np.ndarray] = draw
@@ -345,7 +347,7 @@ class FakeServer:
             "engine_token": session.token,
             "status": "ready",
             "whep_url": f"/v1/sessions/{session.id}/whep",
-            "ice_servers": [],
+            "ice_servers": self.ice_servers,
             "listening": self.listening,
         }
         return web.json_response(reply, status=201)
@@ -361,7 +363,9 @@ class FakeServer:
         session = self._found(request)
         if isinstance(session, web.Response):
             return session
-        return web.json_response({"session_id": session.id, "listening": self.listening})
+        return web.json_response(
+            {"session_id": session.id, "ice_servers": self.ice_servers, "listening": self.listening}
+        )
 
     async def _end(self, request: web.Request) -> web.Response:
         session = self._found(request)
@@ -461,7 +465,11 @@ class FakeServer:
                 transceiver.direction = "sendonly"
         await peer.setLocalDescription(await peer.createAnswer())
         headers = {"Location": f"{request.path}/{name}", "ETag": f'"{name}"'}
-        return web.Response(status=201, text=peer.localDescription.sdp, content_type="application/sdp", headers=headers)
+        answer = peer.localDescription.sdp
+        if self.blocked:
+            answer = re.sub(r"(a=candidate:\S+ 1 udp \d+) \S+ \d+", rf"\1 {self.blocked}", answer)
+            answer = re.sub(r"a=ice-pwd:\S+", f"a=ice-pwd:{'x' * 22}", answer)
+        return web.Response(status=201, text=answer, content_type="application/sdp", headers=headers)
 
     async def _trickle(self, request: web.Request) -> web.Response:
         assert request.headers["If-Match"] == f'"{request.match_info["peer"]}"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,21 +91,22 @@ class Running:
 Serve = Callable[..., Awaitable[Running]]
 
 
+def settings_in(folder: Path, **groups: dict[str, Any]) -> Settings:
+    """Settings of a test server: its own folders, and groups as they are given."""
+    # The machine that runs the tests is as busy as it likes.
+    sessions = {"max_cpu_percent": 100, "max_late_ms": 0, **groups.pop("sessions", {})}
+    avatars = {"dir": folder / "avatars", "import_dirs": (folder / "import",), **groups.pop("avatars", {})}
+    secrets = {"keys_file": folder / "keys.json", "token_file": folder / "token.secret"}
+    access = {**secrets, **groups.pop("access", {})}
+    recording = {"dir": folder / "recordings", "least_free_gb": 0.0, **groups.pop("recording", {})}
+    own = {"avatars": avatars, "sessions": sessions, "access": access, "recording": recording}
+    return Settings(**own, **groups)  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def settings_for(tmp_path: Path) -> Callable[..., Settings]:
-    """Settings of a test server: its own folders, and groups as they are given."""
-
-    def make(**groups: dict[str, Any]) -> Settings:
-        # The machine that runs the tests is as busy as it likes.
-        sessions = {"max_cpu_percent": 100, "max_late_ms": 0, **groups.pop("sessions", {})}
-        avatars = {"dir": tmp_path / "avatars", "import_dirs": (tmp_path / "import",), **groups.pop("avatars", {})}
-        secrets = {"keys_file": tmp_path / "keys.json", "token_file": tmp_path / "token.secret"}
-        access = {**secrets, **groups.pop("access", {})}
-        recording = {"dir": tmp_path / "recordings", "least_free_gb": 0.0, **groups.pop("recording", {})}
-        own = {"avatars": avatars, "sessions": sessions, "access": access, "recording": recording}
-        return Settings(**own, **groups)  # type: ignore[arg-type]
-
-    return make
+    """`settings_in` the test's folder."""
+    return partial(settings_in, tmp_path)
 
 
 @pytest.fixture
