@@ -70,6 +70,7 @@ from server.problems import problem_middleware
 from server.pulse import Pulse
 from server.recorder import api as recorder_api
 from server.recordings import Recordings
+from server.records.figures import JournalFigures
 from server.records.records import Records
 from server.rtc.registry import PeerRegistry
 from server.rtvi import api as rtvi
@@ -115,6 +116,7 @@ def build_app(
     ears = listening(settings.listening) if recogniser is None else Listening(recogniser)
     parts = LiveParts(settings, Faces(store, engine), Speaker(book, settings.voice.default), model, ears, live)
     metrics = Metrics()
+    metrics.registry.register(JournalFigures(records.journal))
     tokens = open_tokens(settings.access)
     films = recorder(settings)
     machine = Machine()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,10 +16,14 @@ from avatars.imports import import_path
 from avatars.record import AvatarRecord, BuildRequest, check_id
 from server.avatar_orders import asked, build, check_choice, check_consent, check_free, described, with_choices
 from server.bodies import read_json
-from server.keys import BUILDER, SETTINGS, STOPPING, STORE
+from server.keys import BUILDER, RECORDS, SETTINGS, STOPPING, STORE
 from server.problems import ProblemError
+from server.records.errors import RecordsUnavailable
 from server.security import require_teacher
+from server.tutors import Shelf
 from server.video_forms import video_form
+
+log = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
 
@@ -134,18 +139,30 @@ async def _submit(request: web.Request, order: BuildRequest) -> web.Response:
 async def show_all(request: web.Request) -> web.Response:
     require_teacher(request)
     records = await asyncio.to_thread(request.app[STORE].list)
+    names = await _names(request.app, records)
     return web.json_response(
         {
             "total": len(records),
             "avatars": [record.id for record in records],
-            "items": [described(record) for record in records],
+            "items": [{**described(record), "tutor_name": names.get(record.id)} for record in records],
         }
     )
 
 
 async def show(request: web.Request) -> web.Response:
     require_teacher(request)
-    return web.json_response(described(await _record(request)))
+    record = await _record(request)
+    names = await _names(request.app, [record])
+    return web.json_response({**described(record), "tutor_name": names.get(record.id)})
+
+
+async def _names(app: web.Application, records: Sequence[AvatarRecord]) -> dict[str, str]:
+    """What the tutors of avatars are called. Avatars are shown without a database, too."""
+    try:
+        return Shelf(records).names(await app[RECORDS].tutors.links())
+    except RecordsUnavailable as error:
+        log.warning("tutor_names_unknown", why=str(error))
+        return {}
 
 
 async def delete(request: web.Request) -> web.Response:

@@ -63,8 +63,9 @@ def _avatar(settings: Settings, arguments: argparse.Namespace) -> int:
         return 0
     if arguments.action == "prune":
         from server.admin.commands import prune
+        from server.records.offline import links
 
-        return prune(store, arguments)
+        return prune(store, arguments, lambda: links(settings))
     if arguments.action == "import":
         from server.musetalk_commands import import_avatar
 

@@ -8,11 +8,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import structlog
 from aiohttp import web
 
-from server.keys import ENGINE, LISTENING, METRICS, PEERS, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
+from server.keys import ENGINE, LISTENING, METRICS, PEERS, RECORDS, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
 from server.metrics import CONTENT_TYPE
+from server.records.errors import RecordsUnavailable
 from server.security import require_service
+
+log = structlog.get_logger(__name__)
+
+RECORDS_SECONDS = 2.0
 
 FREE_BYTES = 200 << 20
 """Less room than this for avatars and recordings is not enough to go on with."""
@@ -36,6 +42,7 @@ async def readyz(request: web.Request) -> web.Response:
     checks = {
         "serving": _check(not app[STOPPING].is_set(), "it is being stopped"),
         "storage": storage,
+        "records": await _records(app),
         "engine": _engine(app),
         "voice": {"ok": True, "detail": app[VOICES].resolve(app[SETTINGS].voice.default)},
         "listening": _listening(app),
@@ -69,6 +76,18 @@ def _storage(root: Path) -> dict[str, Any]:
     if not os.access(root, os.W_OK):
         return _check(False, "the avatars' folder cannot be written to")
     return _check(free >= FREE_BYTES, f"only {free >> 20} MB are free where the avatars are")
+
+
+async def _records(app: web.Application) -> dict[str, Any]:
+    """Sessions by tutor need the database. Why it is away stands in the log: this is told to everybody."""
+    try:
+        async with asyncio.timeout(RECORDS_SECONDS):
+            await app[RECORDS].database.ping()
+    except (RecordsUnavailable, TimeoutError) as error:
+        log.warning("records_unavailable", why=str(error))
+        return _check(False, "the database does not answer")
+    waiting, lost = app[RECORDS].journal.waiting, app[RECORDS].journal.lost
+    return {"ok": True, "detail": f"{waiting} entries wait to be written, {lost} were lost"}
 
 
 def _engine(app: web.Application) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from avatars.errors import AvatarError
 from avatars.record import AvatarRecord
 from server.problems import ProblemError
-from server.records.tutors import Tutor
+from server.records.tutors import Link, Tutor
 
 
 class Avatars(Protocol):
@@ -51,9 +51,29 @@ class Shelf:
         ready = [record for record in own if record.state == "ready"]
         return max(ready or own, key=lambda record: record.created_at, default=None)
 
+    def of(self, tutor: Tutor | Link) -> AvatarRecord | None:
+        """The avatar that sessions with a tutor get."""
+        return self._by_id.get(tutor.avatar_id or "") or self.newest(tutor.id)
+
+    def linked(self, tutors: Iterable[Link]) -> set[str]:
+        """Ids of the avatars that tutors have."""
+        found = (self.of(tutor) for tutor in tutors)
+        return {record.id for record in found if record is not None}
+
+    def names(self, tutors: Sequence[Link]) -> dict[str, str]:
+        """What the tutor of each avatar is called, by the avatar's id: the one linked with it, else the one it was made
+        for.
+        """
+        by_id = {tutor.id: tutor.name for tutor in tutors}
+        named = {record.id: by_id[record.tutor_id] for record in self._records if record.tutor_id in by_id}
+        for tutor in reversed(tutors):
+            if tutor.avatar_id is not None and self._by_id.get(tutor.avatar_id) is not None:
+                named[tutor.avatar_id] = tutor.name
+        return named
+
     def shown(self, tutor: Tutor) -> dict[str, Any] | None:
         """The avatar that sessions with a tutor get, in short; None: there is none. state: an avatar's, or missing."""
-        record = self._by_id.get(tutor.avatar_id or "") or self.newest(tutor.id)
+        record = self.of(tutor)
         if record is not None:
             fields = record.model_dump(mode="json", include={"state", "stage", "progress", "error"})
             return {"avatar_id": record.id, **fields}

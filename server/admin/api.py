@@ -13,10 +13,11 @@ from server.admin.capacity import capacity
 from server.admin.pictures import Thumbnails
 from server.admin.storage import Prune
 from server.bodies import read_json
-from server.keys import PULSE, SESSIONS, SETTINGS, STORE
+from server.keys import PULSE, RECORDS, SESSIONS, SETTINGS, STORE
 from server.security import require_admin
 from server.session_summary import summary
 from server.sessions import Session
+from server.tutors import Shelf
 
 STOPPED = "stopped_by_operator"
 
@@ -60,7 +61,9 @@ class _Admin:
         app = request.app
         async with self._pruning:
             in_use = {session.avatar_id for session in app[SESSIONS].all()}
-            pruned = await asyncio.to_thread(storage.prune, app[STORE], order, in_use=in_use)
+            shelf = Shelf(await asyncio.to_thread(app[STORE].list))
+            linked = set() if order.include_linked else shelf.linked(await app[RECORDS].tutors.links())
+            pruned = await asyncio.to_thread(storage.prune, app[STORE], order, in_use=in_use, linked=linked)
         return web.json_response(storage.described_prune(order, pruned))
 
 

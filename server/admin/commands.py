@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 
 from pydantic import ValidationError
 
@@ -11,6 +12,8 @@ from avatars.store import AvatarStore
 from avatars.usage import Kept
 from server.admin.storage import Prune
 from server.admin.storage import prune as pruned
+from server.records.tutors import Link
+from server.tutors import Shelf
 
 _WHY: dict[Kept, str] = {
     "in_use": "in use",
@@ -21,8 +24,8 @@ _WHY: dict[Kept, str] = {
 }
 
 
-def prune(store: AvatarStore, arguments: argparse.Namespace) -> int:
-    """A server may be running on the same folder: what it shows is never deleted."""
+def prune(store: AvatarStore, arguments: argparse.Namespace, links: Callable[[], Sequence[Link]]) -> int:
+    """A server may be running on the same folder: what it shows is never deleted. links: reads the tutors."""
     try:
         order = Prune(
             unused_days=arguments.unused_days,
@@ -33,7 +36,8 @@ def prune(store: AvatarStore, arguments: argparse.Namespace) -> int:
     except ValidationError as error:
         print(f"--unused-days: {error.errors()[0]['msg']}", file=sys.stderr)
         return 2
-    found = pruned(store, order)
+    linked = set() if order.include_linked else Shelf(store.list()).linked(links())
+    found = pruned(store, order, linked=linked)
     size = 0
     for verdict in found.verdicts:
         name, megabytes = verdict.record.id, verdict.usage.bytes / 1e6

@@ -175,6 +175,12 @@ class AvatarShown(AvatarRecord):
     avatar_id: str
 
 
+class AvatarNamed(AvatarShown):
+    """tutor_name: of the tutor that is linked with it, or that it was made for."""
+
+    tutor_name: str | None
+
+
 class AvatarAccepted(AvatarShown):
     """avatar_path: its folder on the server."""
 
@@ -186,7 +192,7 @@ class AvatarAccepted(AvatarShown):
 class AvatarList(Told):
     total: int
     avatars: list[str] = Field(description="The ids.")
-    items: list[AvatarShown]
+    items: list[AvatarNamed]
 
 
 # -- tutors -------------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ OPERATIONS = (
         "Avatars",
         "teacher",
         "One avatar",
-        {200: Answer("As it is now.", answers.AvatarShown)},
+        {200: Answer("As it is now.", answers.AvatarNamed)},
     ),
     Operation(
         "DELETE",

@@ -32,6 +32,15 @@ class Tutor:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A tutor's name, and the avatar that is linked with it."""
+
+    id: str
+    name: str
+    avatar_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Some of `total`."""
 
@@ -84,12 +93,11 @@ class Tutors:
             )
             return Page(total or 0, [_tutor(row) for row in found])
 
-    async def names(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Every tutor's name, by its id and by its avatar's."""
+    async def links(self) -> list[Link]:
+        """All tutors, the oldest first."""
+        query = select(TUTORS.c.id, TUTORS.c.name, TUTORS.c.avatar_id).order_by(TUTORS.c.created_at, TUTORS.c.id)
         async with self._database.reading() as connection:
-            found = await connection.execute(select(TUTORS.c.id, TUTORS.c.avatar_id, TUTORS.c.name))
-            rows = list(found)
-        return {row.id: row.name for row in rows}, {row.avatar_id: row.name for row in rows if row.avatar_id}
+            return [Link(**row._mapping) for row in await connection.execute(query)]
 
     async def change(self, tutor_id: str, values: Mapping[str, Any]) -> Tutor | None:
         """Set some fields; gives the tutor as it is then, or None where there is none."""

@@ -122,13 +122,13 @@ export function displayName(tutor, id) {
   return /\s|[^\x00-\x7f]/.test(tutor) ? tutor : nameOf(id);
 }
 
-/** @param {any} raw a record as it came @returns {AvatarRecord} */
+/** Its tutor's name, if the server knows one. @param {any} raw a record as it came @returns {AvatarRecord} */
 export function avatarRecord(raw) {
   const id = String(raw.avatar_id ?? raw.id ?? "");
   const findings = raw.quality?.findings ?? raw.quality;
   const failure = raw.error ?? null;
-  const sample = id === "sample" && (raw.tutor_id ?? id) === id;
-  const named = String(raw.name || displayName(String(raw.tutor_id ?? ""), id));
+  const sample = id === "sample" && (raw.tutor_id ?? id) === id && !raw.tutor_name;
+  const named = String(raw.tutor_name || displayName(String(raw.tutor_id ?? ""), id));
   return {
     id,
     sample,

@@ -384,6 +384,9 @@ async def test_the_sample_tutor_is_called_as_a_person_would(server: FakeServer, 
     server.avatars = {"sample": server.record("sample", "ready", 1.0, "done", tutor_id="Dr. Sample")}
     await page.reload()
     await expect(page.locator(".card-name")).to_have_text("Dr. Sample")  # somebody's own
+    server.avatars = {"sample": server.record("sample", "ready", 1.0, "done", tutor_id="sample", tutor_name="Dr. 陈")}
+    await page.reload()
+    await expect(page.locator(".card-name")).to_have_text("Dr. 陈")  # a tutor of the school's
 
 
 async def test_chinese_by_the_browser_and_by_the_switch(server: FakeServer, open_page: OpenPage) -> None:
