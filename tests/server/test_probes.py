@@ -38,7 +38,7 @@ async def test_it_lives_and_is_ready(serve: Serve) -> None:
     assert response.status == 200, body
     assert body["status"] == "ready"
     assert {name: check["ok"] for name, check in body["checks"].items()} == dict.fromkeys(
-        ("serving", "storage", "engine", "voice", "listening"), True
+        ("serving", "storage", "records", "engine", "voice", "listening"), True
     )
 
 
