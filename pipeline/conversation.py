@@ -14,6 +14,7 @@ from pipeline.apologies import apology
 from pipeline.events import Event, Problem, ProcessingStatus, SpeechEnded, TextComplete, TextStream
 from pipeline.history import History
 from pipeline.language_model import LanguageModel, ModelError
+from pipeline.moments import Mark, unmarked
 from pipeline.persona import Persona
 from pipeline.session import SessionClosed
 from pipeline.turns import Action, Cancel, Hold, Resume, State, Turns, Tutor
@@ -49,7 +50,8 @@ class Conversation:
 
     All methods are called on the event loop; `emit` is too, and must not block. emit: takes the session's events, with
     `processing_status` by whose turn it is, `text_stream` and `text_complete` beside them. history: outlives this
-    object where the caller keeps it. voice: asked for the session's voice at each answer.
+    object where the caller keeps it. voice: asked for the session's voice at each answer. mark: told when each question
+    was asked, and when the student began to interrupt.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Conversation:
         *,
         voice: Callable[[], str | None] = lambda: None,
         kb_id: str | None = None,
+        mark: Mark = unmarked,
     ) -> None:
         self._emit = emit
         self._model = model
@@ -68,6 +71,10 @@ class Conversation:
         self._history = history
         self._voice = voice
         self._kb_id = kb_id
+        self._mark = mark
+        self._voice_began: float | None = None  # the student's, of the turn whose words are being acted upon
+        self._voice_ended: float | None = None
+        self._heard = False  # what is acted upon was spoken
         self._live: Live | None = None
         self._turns = Turns()
         self._answers: dict[str, Answer] = {}
@@ -130,18 +137,29 @@ class Conversation:
 
     def student_started(self, since: float | None = None) -> None:
         """The student's voice began (voice activity), now or then (time.monotonic())."""
+        if self._voice_began is None:
+            self._voice_began = time.monotonic() if since is None else since
+        self._voice_ended = None
         self._do(self._turns.student_started(time.monotonic(), since))
 
-    def student_stopped(self) -> None:
-        """Silence: the student's turn is over. Its words come after this."""
+    def student_stopped(self, until: float | None = None) -> None:
+        """Silence: the student's turn is over, it ended now or then. Its words come after this."""
+        self._voice_ended = time.monotonic() if until is None else until
         self._do(self._turns.student_stopped(time.monotonic()))
 
     def words(self, text: str, *, final: bool) -> None:
         """The recogniser's words; the final ones are answered."""
-        self._do(self._turns.words(text, time.monotonic(), final=final))
+        self._heard = True
+        try:
+            self._do(self._turns.words(text, time.monotonic(), final=final))
+        finally:
+            self._heard = False
+            if final:
+                self._voice_began = self._voice_ended = None
 
     def false_alarm(self) -> None:
         """The recogniser found no words in what it was given."""
+        self._voice_began = self._voice_ended = None
         self._do(self._turns.false_alarm(time.monotonic()))
 
     def take(self, event: Event) -> None:
@@ -183,6 +201,8 @@ class Conversation:
             case Resume():
                 self._session.resume()
             case Cancel():
+                if self._heard and self._voice_began is not None:
+                    self._mark("", "interrupt", self._voice_began)
                 self._stop_answers()
                 self._session.interrupt()
             case AnswerThis(text):
@@ -206,11 +226,20 @@ class Conversation:
         stream = self._model.stream(messages, name=self._persona.model, kb_id=self._kb_id)
         answer = Answer(stream, wrote=wrote, ended=ended, apologise=apologise)
         self._answered = utterance_id = self._session.say(answer.pieces(), voice=self._voice() or self._persona.voice)
+        self._mark_question(utterance_id)
         self._history.answering(utterance_id)
         self._answers[utterance_id] = answer
         task = answer.start()
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _mark_question(self, utterance_id: str) -> None:
+        now = time.monotonic()
+        if self._heard and self._voice_ended is not None:
+            self._mark(utterance_id, "spoken", self._voice_ended)
+            self._mark(utterance_id, "words", now)
+        else:
+            self._mark(utterance_id, "typed", now)
 
     def _ended(self, event: SpeechEnded) -> None:
         """History keeps what was heard, to the word; of an answer that was heard whole, its text as it was written."""

@@ -47,12 +47,14 @@ class SentSound:
     def __init__(self) -> None:
         self._pieces: deque[tuple[float, Pcm]] = deque(maxlen=100)  # 2 s
         self.audible = float("-inf")  # when the last piece ended that was to be heard
+        self.until = float("-inf")  # when the last piece ended
 
     def put(self, at: float, pcm: Pcm) -> None:
         """(n,) at 48 kHz, at its time on the monotonic clock."""
         self._pieces.append((at, pcm))
+        self.until = at + len(pcm) / SAMPLE_RATE
         if int(np.abs(pcm).max(initial=0)) > _AUDIBLE:
-            self.audible = at + len(pcm) / SAMPLE_RATE
+            self.audible = self.until
 
     def take(self) -> list[tuple[float, Pcm]]:
         """What came since the last time."""

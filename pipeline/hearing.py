@@ -188,7 +188,7 @@ class Hearing:
                     self._turn.paused(heard.sound, at)
             case Ended(until):
                 if self._turn is not None and heard.sound is not None:
-                    self._talk.student_stopped()
+                    self._talk.student_stopped(until)
                     self._turn.ended(heard.sound, until)
 
     # -- words --------------------------------------------------------------------------------------------------

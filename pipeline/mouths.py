@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pipeline.lipsync.engine import Face
 from pipeline.media import MouthPatch
 from pipeline.playout import Order
+from pipeline.timings import Spread
 
 _SMOOTH = 0.1  # weight of the newest rendering time in their running mean
 
@@ -35,12 +36,13 @@ class _Slot:
 class MouthOrders:
     """Orders by position. Used on the event loop; nothing here waits.
 
-    on_failure: told of each rendering that failed.
+    on_failure: told of each rendering that failed. taken: takes the seconds from each order to its patch.
     """
 
-    def __init__(self, face: Face, on_failure: Callable[[Exception], None]) -> None:
+    def __init__(self, face: Face, on_failure: Callable[[Exception], None], taken: Spread | None = None) -> None:
         self._face = face
         self._on_failure = on_failure
+        self._taken = taken or Spread()
         self._slots: dict[int, _Slot] = {}
         self.rendered = 0
         self.late = 0
@@ -87,7 +89,9 @@ class MouthOrders:
             return None
         timing = slot.timing
         if timing.done is not None:
-            self.seconds += _SMOOTH * (timing.done - timing.asked - self.seconds)
+            took = timing.done - timing.asked
+            self.seconds += _SMOOTH * (took - self.seconds)
+            self._taken.add(took)
         self.rendered += 1
         return patch
 

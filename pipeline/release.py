@@ -18,11 +18,13 @@ from pipeline.clock import HALF_TICK, MediaClock
 from pipeline.events import Event
 from pipeline.fanout import Fanout
 from pipeline.media import FRAME_SECONDS, MouthPatch, Pcm
+from pipeline.moments import Mark
 from pipeline.mouths import MouthOrders
 from pipeline.picture import Picture, PictureMaker
 from pipeline.playout import Beat, Order, Playout
 from pipeline.rate_control import RateControl
 from pipeline.stats import Mean
+from pipeline.timings import Timings
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +40,7 @@ class PictureFailureError(RuntimeError):
 class Counts:
     pictures: int = 0
     skipped: int = 0
+    late: int = 0
     keyframes: int = 0
     sounds: int = 0
     late_mouths: int = 0
@@ -64,7 +67,7 @@ class Release:
     the half tick under way.
 
     emit: takes what happened. moved: called after each picture's worth. sounded: with each 20 ms of speech that leaves,
-    and when.
+    and when. mark: told when an utterance's first mouth has left.
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class Release:
         emit: Callable[[list[Event]], None],
         moved: Callable[[], None],
         sounded: Callable[[float, Pcm], None],
+        timings: Timings,
+        mark: Mark,
     ) -> None:
         self._playout = playout
         self._mouths = mouths
@@ -86,6 +91,10 @@ class Release:
         self._emit = emit
         self._moved = moved
         self._sounded = sounded
+        self._timings = timings
+        self._mark = mark
+        self._mouthed = ""  # the utterance whose mouth was drawn last
+        self._first_mouth: asyncio.Future[Picture] | None = None  # its first picture with one
         self._sound = AudioEncoder()
         self._clock = MediaClock(time.monotonic())
         self._rest: tuple[int, Pcm] | None = None  # generation and sound of the tick's second half
@@ -132,14 +141,17 @@ class Release:
     def _first_half(self, job: asyncio.Future[Picture] | None) -> None:
         """A picture that is not made yet follows by itself."""
         now = time.monotonic()
-        self.counts.late_ms.add(max(0.0, now - self._clock.due) * 1000)
+        late = max(0.0, now - self._clock.due)
+        self.counts.late_ms.add(late * 1000)
+        self._timings.late.add(late)
         instant = self._clock.take(now)
         pcm, events = self._playout.sent()
         if job is not None:
             if job.done():
-                self._send_picture(job, instant)
+                self._send_picture(job, instant, now)
             else:
-                job.add_done_callback(lambda done: self._send_picture(done, instant))
+                self.counts.late += 1
+                job.add_done_callback(lambda done: self._send_picture(done, instant, now))
         generation = self._playout.generation
         self._rest = (generation, pcm[PACKET_SAMPLES:]) if pcm is not None else None
         self._send_sound(pcm[:PACKET_SAMPLES] if pcm is not None else None, instant)
@@ -177,9 +189,14 @@ class Release:
         key = self._fanout.keys.wanted(now)
         if key:
             self._fanout.keys.made(now)
-        return self._maker.make(beat.frame, patch, key=key, bitrate=self._rate.bitrate)
+        job = self._maker.make(beat.frame, patch, key=key, bitrate=self._rate.bitrate)
+        if patch is not None and beat.order is not None and beat.order.source[0] != self._mouthed:
+            self._mouthed = beat.order.source[0]
+            self._first_mouth = job
+        return job
 
-    def _send_picture(self, job: asyncio.Future[Picture], instant: float) -> None:
+    def _send_picture(self, job: asyncio.Future[Picture], instant: float, ticked: float) -> None:
+        """ticked: when its sound left."""
         if job.cancelled():
             return
         error = job.exception()
@@ -195,6 +212,14 @@ class Release:
         counts.pictures += 1
         counts.draw_ms.add(picture.draw_ms)
         counts.encode_ms.add(picture.encode_ms)
+        timings = self._timings
+        timings.draw.add(picture.draw_ms / 1000)
+        timings.encode.add(picture.encode_ms / 1000)
+        timings.offset.add(now - ticked)
+        if job is self._first_mouth:
+            self._first_mouth = None
+            if self._mouthed:
+                self._mark(self._mouthed, "mouth", now)
         if picture.key:
             counts.keyframes += 1
             self._fanout.keys.made(now)
@@ -210,7 +235,9 @@ class Release:
             return
         began = time.perf_counter()
         packets = self._sound.encode(pcm)
-        self.counts.sound_ms.add((time.perf_counter() - began) * 1000)
+        took = time.perf_counter() - began
+        self.counts.sound_ms.add(took * 1000)
+        self._timings.sound.add(took)
         for packet in packets:
             self.counts.sounds += 1
             _stamp(packet, instant, audio_encoder.TIME_BASE.denominator, audio_encoder.TIME_BASE)

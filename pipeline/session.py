@@ -18,6 +18,7 @@ from pipeline.events import Event, Problem, ProcessingStatus, SpeechEnded, Speec
 from pipeline.fanout import Fanout, Viewer, ViewerClosed
 from pipeline.lipsync.engine import EngineFallback, Face
 from pipeline.media import SpeechChunk, VideoSettings
+from pipeline.moments import Mark, unmarked
 from pipeline.mouths import MouthOrders
 from pipeline.picture import PictureMaker
 from pipeline.playout import Playout, QueueFull
@@ -25,6 +26,7 @@ from pipeline.rate_control import RateControl
 from pipeline.release import Release, Shown
 from pipeline.speech_feed import Opener, SpeechFeed
 from pipeline.stats import SessionStats
+from pipeline.timings import Timings
 from pipeline.workers import WORKERS
 
 __all__ = ["LiveSession", "QueueFull", "SessionClosed", "Shown", "SpeakerLike", "Viewer", "ViewerClosed"]
@@ -46,9 +48,10 @@ class SpeakerLike(Protocol):
         voice: str | None = None,
         on_problem: Callable[[Problem], None],
         utterance_id: str | None = None,
+        on_sentence: Callable[[], None] | None = None,
     ) -> AsyncIterator[SpeechChunk]:
         """The speech of a text, or of one that is still being written, marks in seconds of the utterance. `aclose()`
-        stops it. Raises VoiceError.
+        stops it. on_sentence: called when the first sentence is whole. Raises VoiceError.
         """
 
 
@@ -56,6 +59,7 @@ class LiveSession:
     """One tutor, live. All methods are called on the event loop; `on_event` is too, and must not block.
 
     The avatar and its face are the caller's: they must stay open until `close` has returned. sent: its newest sound.
+    timings: where it adds how long things take, shared by several perhaps. mark: told of its utterances' moments.
     """
 
     def __init__(
@@ -66,6 +70,9 @@ class LiveSession:
         speaker: SpeakerLike,
         video: VideoSettings,
         on_event: Callable[[Event], None],
+        *,
+        timings: Timings | None = None,
+        mark: Mark = unmarked,
     ) -> None:
         self.id = session_id
         self.avatar = avatar
@@ -74,8 +81,10 @@ class LiveSession:
         self._speaker = speaker
         self._face = face
         self._on_event = on_event
+        self._timings = timings or Timings()
+        self._mark = mark
         self._playout = Playout(avatar.count, face.idle)
-        self._mouths = MouthOrders(face, self._mouth_failed)
+        self._mouths = MouthOrders(face, self._mouth_failed, self._timings.mouth)
         self._rate = RateControl(video)
         self._fanout = Fanout(self._estimate, self._left)
         self._early: dict[str, list[Problem]] = {}  # of utterances that are prepared while another is spoken
@@ -116,9 +125,20 @@ class LiveSession:
         await asyncio.shield(self._closing)
 
     def _run(self, maker: PictureMaker, pool: ThreadPoolExecutor) -> _Running:
-        feed = SpeechFeed(self._playout, self._face, pool, self._emit, self._order_mouths, self._mouth_failed)
+        feed = SpeechFeed(
+            self._playout, self._face, pool, self._emit, self._order_mouths, self._mouth_failed, self._mark
+        )
         release = Release(
-            self._playout, self._mouths, maker, self._fanout, self._rate, self._emit, feed.moved, self.sent.put
+            self._playout,
+            self._mouths,
+            maker,
+            self._fanout,
+            self._rate,
+            self._emit,
+            feed.moved,
+            self.sent.put,
+            self._timings,
+            self._mark,
         )
         driver = asyncio.create_task(release.run(), name=f"session {self.id}")
         driver.add_done_callback(self._driver_ended)
@@ -155,7 +175,13 @@ class LiveSession:
         """
 
         def opener(on_problem: Callable[[Problem], None]) -> AsyncIterator[SpeechChunk]:
-            return self._speaker.speak(text, voice=voice, on_problem=on_problem, utterance_id=utterance_id)
+            return self._speaker.speak(
+                text,
+                voice=voice,
+                on_problem=on_problem,
+                utterance_id=utterance_id,
+                on_sentence=lambda: self._mark(utterance_id, "sentence", time.monotonic()),
+            )
 
         utterance_id = secrets.token_hex(8)
         return self._queue(utterance_id, text if isinstance(text, str) else "", opener, recorded=False)
@@ -168,6 +194,7 @@ class LiveSession:
 
     def interrupt(self) -> int:
         """Stop what is said and what waits, at once; gives the new generation."""
+        self._mark("", "silent", self.sent.until)
         events = self._playout.interrupt()
         self._fanout.drop_sound(self._playout.generation)
         if self._running is not None:
@@ -199,6 +226,7 @@ class LiveSession:
         if self._running is None or not self.running:
             raise SessionClosed("This session is not running.")
         self._playout.add(utterance_id, text)
+        self._mark(utterance_id, "played" if recorded else "said", time.monotonic())
         self._running.feed.add(utterance_id, opener, recorded=recorded)
         self._emit([])
         return utterance_id
@@ -276,6 +304,7 @@ class LiveSession:
             position=playout.position,
             pictures=counts.pictures if counts else 0,
             pictures_skipped=counts.skipped if counts else 0,
+            pictures_late=counts.late if counts else 0,
             keyframes=counts.keyframes if counts else 0,
             sounds=counts.sounds if counts else 0,
             mouths=mouths.rendered,

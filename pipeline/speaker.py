@@ -43,17 +43,19 @@ class Speaker:
         voice: str | None = None,
         on_problem: OnProblem,
         utterance_id: str | None = None,
+        on_sentence: Callable[[], None] | None = None,
     ) -> AsyncGenerator[SpeechChunk, None]:
         """The speech of a text, or of a text that is still being written, with marks in seconds of the utterance.
 
         Makes at most 2 s more than was taken. A voice that fails is replaced within 2 s, in the same sentence, and
         `on_problem` is told at once (voice_fallback); letters and numbers that no voice can say are left out and told
-        when the rest is made (cannot_say); emoji are left out. Each code is told once. Raises
+        when the rest is made (cannot_say); emoji are left out. Each code is told once. on_sentence: called when the
+        first sentence is whole. Raises
         VoiceError("unknown_voice") for a voice that does not exist. `aclose()` stops everything.
         """
         chosen = self._book.get(voice or self._default)
         turn = _Turn(on_problem, utterance_id)
-        work = asyncio.create_task(self._utter(turn, chosen, text), name=f"speak {utterance_id}")
+        work = asyncio.create_task(self._utter(turn, chosen, text, on_sentence), name=f"speak {utterance_id}")
         try:
             while (chunk := await turn.ahead.get()) is not None:
                 yield chunk
@@ -64,10 +66,15 @@ class Speaker:
             if not work.cancelled():
                 work.exception()  # raised above already, or of an utterance that nobody waits for
 
-    async def _utter(self, turn: _Turn, chosen: Voice, text: str | AsyncIterable[str]) -> None:
+    async def _utter(
+        self, turn: _Turn, chosen: Voice, text: str | AsyncIterable[str], on_sentence: Callable[[], None] | None
+    ) -> None:
         try:
             async with aclosing(_sentences(text)) as sentences:
                 async for sentence in sentences:
+                    if on_sentence is not None:
+                        on_sentence()
+                        on_sentence = None
                     plain = readable(sentence)
                     if has_sound(plain):
                         await self._sentence(turn, chosen, plain)

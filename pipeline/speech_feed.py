@@ -14,6 +14,7 @@ import structlog
 from pipeline.events import Event, Problem
 from pipeline.lipsync.engine import Face, Mouth, SpeechAnalyser
 from pipeline.media import SpeechChunk
+from pipeline.moments import Mark
 from pipeline.playout import Playout
 from pipeline.stats import Mean
 from pipeline.voices.voice import VoiceError
@@ -43,7 +44,7 @@ class SpeechFeed:
     """Feeds a playout with the utterances it has queued, in order. Owns one task for each that is being prepared.
 
     emit: takes events. changed: called when there is new sound or there are new mouths. mouth_failed: the engine could
-    not analyse.
+    not analyse. mark: told of each utterance's first sound.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class SpeechFeed:
         emit: Callable[[list[Event]], None],
         changed: Callable[[], None],
         mouth_failed: Callable[[Exception], None],
+        mark: Mark,
     ) -> None:
         self._playout = playout
         self._face = face
@@ -61,6 +63,7 @@ class SpeechFeed:
         self._emit = emit
         self._changed = changed
         self._mouth_failed = mouth_failed
+        self._mark = mark
         self._waiting: dict[str, tuple[Opener, bool]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
@@ -117,7 +120,7 @@ class SpeechFeed:
             if utterance_id in self._playout.ids:
                 self._emit([problem])
 
-        failed = False
+        failed = voiced = False
         chunks: AsyncIterator[SpeechChunk] | None = None
         analysis = _Analysis(self, utterance_id)
         try:
@@ -127,6 +130,9 @@ class SpeechFeed:
                     chunk = await anext(chunks, None)
                 if chunk is None:
                     break
+                if not voiced:
+                    voiced = True
+                    self._mark(utterance_id, "voice", time.monotonic())
                 await self._room(utterance_id)
                 self._playout.put_sound(utterance_id, chunk.pcm, chunk.words, time.monotonic())
                 await analysis.feed(chunk)

@@ -25,8 +25,8 @@ class Mean:
 class SessionStats:
     """Counts since the start; times are running means in ms (None: not measured yet); bitrates in bit/s.
 
-    pictures: encoded. pictures_skipped: not encoded because two before it were not ready. release_late_ms: how late
-    after its instant a picture leaves. stalls: times that the clock jumped. underruns: gaps within an utterance.
+    pictures: encoded. pictures_skipped: not encoded because two before it were not ready. pictures_late: not encoded when
+    their tick came, and sent after it. release_late_ms: how late after its instant a tick comes. stalls: times that the clock jumped. underruns: gaps within an utterance.
     starts_late: utterances that began without their first mouths. *_queue: of the viewer that has most waiting.
     """
 
@@ -37,6 +37,7 @@ class SessionStats:
     position: int
     pictures: int
     pictures_skipped: int
+    pictures_late: int
     keyframes: int
     sounds: int
     mouths: int

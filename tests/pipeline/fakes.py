@@ -160,9 +160,12 @@ class FakeSpeaker:
         voice: str | None = None,
         on_problem: Callable[[Problem], None],
         utterance_id: str | None = None,
+        on_sentence: Callable[[], None] | None = None,
     ) -> AsyncIterator[SpeechChunk]:
         self.asked.append((text, voice))
         self.open += 1
+        if on_sentence is not None:
+            on_sentence()
         try:
             await asyncio.sleep(self.delay)
             pcm, words = spoken(text)

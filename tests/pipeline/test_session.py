@@ -68,6 +68,7 @@ class Complaining(FakeSpeaker):
         voice: str | None = None,
         on_problem: Callable[[Problem], None],
         utterance_id: str | None = None,
+        on_sentence: Callable[[], None] | None = None,
     ) -> AsyncIterator[SpeechChunk]:
         on_problem(Problem("voice_fallback", "", utterance_id))
         return super().speak(text, voice=voice, on_problem=on_problem, utterance_id=utterance_id)
