@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -39,12 +40,21 @@ class AvatarBuilder:
 
     prepare: an engine's preparation; called in a thread with the avatar, opened from its temporary folder, it writes to
     `avatar.path / <engine>`. If its progress callback raises, the build was cancelled: let it through.
+    ended: told of each build's end: ready, failed or cancelled, a failure's code, and the seconds that it took.
     """
 
-    def __init__(self, store: AvatarStore, settings: BuildSettings, prepare: Prepare | None = None) -> None:
+    def __init__(
+        self,
+        store: AvatarStore,
+        settings: BuildSettings,
+        prepare: Prepare | None = None,
+        *,
+        ended: Callable[[str, str, float], None] = lambda outcome, code, seconds: None,
+    ) -> None:
         self._store = store
         self._settings = settings
         self._prepare = prepare
+        self._ended = ended
         self._threads = ThreadPoolExecutor(1 + settings.parallel, thread_name_prefix="avatar-builder")
         self._queue: asyncio.Queue[Job] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
@@ -224,6 +234,7 @@ class AvatarBuilder:
     async def _attempt(self, job: Job) -> None:
         """Build one avatar; whatever happens ends in a state that is on disk."""
         order: Order | None = None
+        began = time.monotonic()
         try:
             order = await self._blocking(job.order)
             if order is None:
@@ -231,17 +242,22 @@ class AvatarBuilder:
             order.attempts += 1
             await self._blocking(lambda: job.write_order(order))
             await self._build(job, order.request)
+            self._ended("ready", "", time.monotonic() - began)
         except asyncio.CancelledError:
             if self._closing and order is not None:  # an orderly end is not the video's fault
                 order.attempts -= 1
                 with contextlib.suppress(AvatarError):
                     job.write_order(order)
+            else:
+                self._ended("cancelled", "", time.monotonic() - began)
             raise
         except AvatarError as error:
             log.info("avatar %s failed: %s", job.id, error.code)
+            self._ended("failed", error.code, time.monotonic() - began)
             await self._fail(job, error)
         except Exception:  # the build's boundary: the builder goes on with the next
             log.exception("avatar %s failed", job.id)
+            self._ended("failed", "internal", time.monotonic() - began)
             await self._fail(job, AvatarError("internal"))
 
     async def _build(self, job: Job, request: BuildRequest) -> None:

@@ -25,9 +25,10 @@ class Mean:
 class SessionStats:
     """Counts since the start; times are running means in ms (None: not measured yet); bitrates in bit/s.
 
-    pictures: encoded. pictures_skipped: not encoded because two before it were not ready. pictures_late: not encoded when
-    their tick came, and sent after it. release_late_ms: how late after its instant a tick comes. stalls: times that the clock jumped. underruns: gaps within an utterance.
-    starts_late: utterances that began without their first mouths. *_queue: of the viewer that has most waiting.
+    pictures: encoded. pictures_skipped: not encoded because two before it were not ready. pictures_late: not ready at
+    their tick, and sent after it. release_late_ms: how late after its instant a tick comes. stalls: times that the
+    clock jumped. underruns: gaps within an utterance. starts_late: utterances that began without their first mouths.
+    *_queue: of the viewer that has most waiting.
     """
 
     status: str

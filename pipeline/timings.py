@@ -1,4 +1,4 @@
-"""How long the steps of live sessions take, as distributions: counted where they happen, read whenever somebody asks."""
+"""How long the steps of live sessions take, as distributions: counted where they happen, read when somebody asks."""
 
 from __future__ import annotations
 

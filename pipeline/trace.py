@@ -74,7 +74,7 @@ class _Way:
 
 
 class Tracer:
-    """Follows one session's utterances. `mark` takes moments, `event` events; an ended utterance comes out of `event`."""
+    """Follows one session's utterances. `mark` takes moments, `event` events, and gives what has ended."""
 
     def __init__(self) -> None:
         self._ways: dict[str, _Way] = {}

@@ -47,6 +47,7 @@ from server.keys import (
     STOPPING,
     STORE,
     TOKENS,
+    TRACES,
     VOICES,
 )
 from server.listening import Listening, listening
@@ -76,6 +77,7 @@ from server.rtc.registry import PeerRegistry
 from server.rtvi import api as rtvi
 from server.sessions import Sessions
 from server.settings import ROOT, Settings, SettingsError, unused_names
+from server.traces import Traces
 from server.whep import add_whep_routes
 
 log = structlog.get_logger(__name__)
@@ -114,9 +116,13 @@ def build_app(
     rtc = rtc_settings(settings)
     model = model or language_model(settings)
     ears = listening(settings.listening) if recogniser is None else Listening(recogniser)
-    parts = LiveParts(settings, Faces(store, engine), Speaker(book, settings.voice.default), model, ears, live)
-    metrics = Metrics()
+    metrics = Metrics(_version())
     metrics.registry.register(JournalFigures(records.journal))
+    traces = Traces(metrics.happened.turn, metrics.happened.interruption)
+    speaker = Speaker(book, settings.voice.default)
+    parts = LiveParts(
+        settings, Faces(store, engine), speaker, model, ears, live, timings=metrics.timings, mark=traces.mark
+    )
     tokens = open_tokens(settings.access)
     films = recorder(settings)
     machine = Machine()
@@ -127,7 +133,7 @@ def build_app(
         parts.close,
         capacity=getattr(engine, "capacity", lambda: None),
         load=load,
-        observers=[metrics, films, records.journal],
+        observers=[metrics, traces, films, records.journal],
         tokens=tokens,
     )
     for key, voice in _voices(settings):
@@ -140,11 +146,12 @@ def build_app(
     app[ENGINE], app[VOICES], app[MODEL], app[SESSIONS] = engine, book, model, sessions
     app[KEYS], app[TOKENS], app[LIMITER] = keys, tokens, limiter
     app[LISTENING], app[METRICS], app[RECORDER] = ears, metrics, films
-    app[BUILDER] = AvatarBuilder(store, build_settings(settings), engine.prepare)
+    app[BUILDER] = AvatarBuilder(store, build_settings(settings), engine.prepare, ended=metrics.happened.built)
     app[LOAD_SAMPLER] = LoadSampler(load, sessions, machine)
     app[RECORDINGS] = Recordings(store.uploads, settings.sessions.audio_disk_mb << 20)
-    app[PEERS] = PeerRegistry(rtc)
-    app[PULSE] = Pulse(sessions, app[PEERS])
+    app[PEERS] = PeerRegistry(rtc, first_picture=metrics.first_picture, left=metrics.links.left)
+    app[PULSE] = Pulse(sessions, app[PEERS], late=metrics.happened.loop_late.observe, linked=metrics.links.looked)
+    app[TRACES] = traces
     app[STOPPING] = asyncio.Event()
 
     app.on_response_prepare.append(add_headers(settings))

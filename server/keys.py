@@ -25,6 +25,7 @@ from server.rtc.registry import PeerRegistry
 from server.rtc.settings import RtcSettings
 from server.sessions import Sessions
 from server.settings import Settings
+from server.traces import Traces
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 KEYS: web.AppKey[Keys] = web.AppKey("keys", Keys)
@@ -43,6 +44,7 @@ RECORDS: web.AppKey[Records] = web.AppKey("records", Records)
 RECORDER: web.AppKey[Recorder] = web.AppKey("recorder", Recorder)
 RTC: web.AppKey[RtcSettings] = web.AppKey("rtc", RtcSettings)
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics", Metrics)
+TRACES: web.AppKey[Traces] = web.AppKey("traces", Traces)
 PULSE: web.AppKey[Pulse] = web.AppKey("pulse", Pulse)
 PEERS: web.AppKey[PeerRegistry] = web.AppKey("peers", PeerRegistry)
 STOPPING: web.AppKey[asyncio.Event] = web.AppKey("stopping", asyncio.Event)

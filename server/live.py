@@ -10,8 +10,10 @@ import structlog
 from pipeline.conversation import Conversation
 from pipeline.history import History
 from pipeline.language_model import LanguageModel
+from pipeline.moments import Mark, unmarked
 from pipeline.session import LiveSession
 from pipeline.speaker import Speaker
+from pipeline.timings import Timings
 from server.faces import Faces
 from server.listening import Listening
 from server.sessions import Session
@@ -37,7 +39,11 @@ class LiveParts:
         model: LanguageModel,
         listening: Listening,
         factory: LiveFactory = LiveSession,
+        *,
+        timings: Timings | None = None,
+        mark: Callable[[Session], Mark] = lambda session: unmarked,
     ) -> None:
+        """timings: where all sessions add how long things take. mark: gives what takes the moments of a session."""
         self._video = settings.video.encoder()
         self._faces = faces
         self._speaker = speaker
@@ -45,13 +51,24 @@ class LiveParts:
         self._listening = listening
         self._history_tokens = settings.model.history_tokens
         self._factory = factory
+        self._timings = timings or Timings()
+        self._mark = mark
 
     async def open(self, session: Session) -> LiveSession:
         """Raises AvatarError when the avatar has gone or is not ready."""
         opened = await self._faces.acquire(session.avatar_id)
         talk = self._conversation(session)
         try:
-            live = self._factory(session.id, opened.avatar, opened.face, self._speaker, self._video, talk.take)
+            live = self._factory(
+                session.id,
+                opened.avatar,
+                opened.face,
+                self._speaker,
+                self._video,
+                talk.take,
+                timings=self._timings,
+                mark=self._mark(session),
+            )
             talk.attach(live)
             async with asyncio.timeout(START_SECONDS):
                 await live.start()
@@ -72,6 +89,7 @@ class LiveParts:
             session.history,
             voice=lambda: session.voice,
             kb_id=session.kb_id,
+            mark=self._mark(session),
         )
 
     async def close(self, session: Session, live: LiveSession) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from server.keys import ENGINE, LISTENING, METRICS, PEERS, RECORDS, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
+from server.keys import BUILDER, ENGINE, LISTENING, METRICS, PEERS, RECORDS, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
 from server.metrics import CONTENT_TYPE
+from server.metrics.state import Parts
 from server.records.errors import RecordsUnavailable
 from server.security import require_service
 
@@ -37,16 +38,7 @@ async def livez(request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """200 when students may be sent here, else 503; each check by its name."""
-    app = request.app
-    storage = await asyncio.to_thread(_storage, app[STORE].root)
-    checks = {
-        "serving": _check(not app[STOPPING].is_set(), "it is being stopped"),
-        "storage": storage,
-        "records": await _records(app),
-        "engine": _engine(app),
-        "voice": {"ok": True, "detail": app[VOICES].resolve(app[SETTINGS].voice.default)},
-        "listening": _listening(app),
-    }
+    checks = await look(request.app)
     ready = all(check["ok"] for check in checks.values())
     return web.json_response(
         {"status": "ready" if ready else "not_ready", "checks": checks},
@@ -59,9 +51,46 @@ async def metrics(request: web.Request) -> web.Response:
     """Prometheus' text format; for who may manage."""
     require_service(request)
     app = request.app
-    figures = getattr(app[ENGINE], "figures", None)
-    text = await app[METRICS].scrape(app[SESSIONS], app[PEERS], app[STORE], figures() if figures is not None else None)
-    return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
+    checks = await look(app)
+    disk = await asyncio.to_thread(_disk, app[STORE].root)
+    parts = Parts(
+        app[SESSIONS],
+        app[PEERS],
+        app[STORE],
+        app[BUILDER],
+        app[ENGINE],
+        {name: bool(check["ok"]) for name, check in checks.items()},
+        disk,
+    )
+    return web.Response(body=await app[METRICS].scrape(parts), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def look(app: web.Application) -> dict[str, dict[str, Any]]:
+    """Each check by its name: whether it is ok, and a detail."""
+    return {
+        "serving": _serving(app),
+        "storage": await asyncio.to_thread(_storage, app[STORE].root),
+        "records": await _records(app),
+        "engine": _engine(app),
+        "voice": {"ok": True, "detail": app[VOICES].resolve(app[SETTINGS].voice.default)},
+        "listening": _listening(app),
+    }
+
+
+def _serving(app: web.Application) -> dict[str, Any]:
+    refusing = app[SESSIONS].refusing
+    if app[STOPPING].is_set():
+        return _check(False, "it is being stopped")
+    return _check(refusing is None, f"it takes no new sessions: {refusing}")
+
+
+def _disk(root: Path) -> tuple[int, int]:
+    """Total and free bytes; none where the folder cannot be looked at, which its check tells."""
+    try:
+        usage = shutil.disk_usage(root)
+    except OSError:
+        return 0, 0
+    return usage.total, usage.free
 
 
 def _check(ok: bool, why: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Pulse:
         peers: PeerRegistry,
         *,
         late: Callable[[float], None] = lambda seconds: None,
-        linked: Callable[[PeerStats], None] = lambda stats: None,
+        linked: Callable[[str, PeerStats], None] = lambda entry_id, stats: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sessions = sessions
@@ -116,5 +116,5 @@ class Pulse:
                 except TimeoutError:
                     log.warning("viewer_without_figures", session=session.id, peer=entry.id)
                 else:
-                    self._linked(links[entry.id])
+                    self._linked(entry.id, links[entry.id])
         self._links = links

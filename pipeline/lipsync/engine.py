@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from avatars.avatar import Avatar
 from pipeline.media import MouthPatch, SpeechChunk
+from pipeline.timings import Spread
 
 Mouth = Any
 """One frame's mouth in the engine's own terms (warp: MouthShape; musetalk: a row of audio features). Opaque outside."""
@@ -19,6 +21,16 @@ class EngineFallback(RuntimeError):
 
 Progress = Callable[[float], None]
 """Told how far a piece of work is, 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """What an engine that draws many mouths in one call may tell (`batches()`): how many calls of each size, and what
+    they took.
+    """
+
+    sizes: Mapping[int, int]
+    seconds: Spread
 
 
 class SpeechAnalyser(Protocol):

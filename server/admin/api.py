@@ -8,15 +8,18 @@ from typing import Any
 
 from aiohttp import web
 
+from server import traces
 from server.admin import configuration, parts, storage
 from server.admin.capacity import capacity
 from server.admin.pictures import Thumbnails
 from server.admin.storage import Prune
 from server.bodies import read_json
-from server.keys import PULSE, RECORDS, SESSIONS, SETTINGS, STORE
+from server.keys import PULSE, RECORDS, SESSIONS, SETTINGS, STORE, TRACES
+from server.problems import ProblemError
 from server.security import require_admin
 from server.session_summary import summary
 from server.sessions import Session
+from server.traces import KEPT
 from server.tutors import Shelf
 
 STOPPED = "stopped_by_operator"
@@ -37,6 +40,7 @@ def add_routes(app: web.Application) -> None:
             web.post("/v1/admin/avatars/prune", admin.prune),
             web.get("/v1/admin/storage", show_storage),
             web.get("/v1/admin/config", show_config),
+            web.get("/v1/admin/turns", show_turns),
         ]
     )
 
@@ -110,6 +114,7 @@ def _figures(app: web.Application, session: Session) -> dict[str, Any] | None:
         return None
     stats, pulse = session.live.stats(), app[PULSE]
     link = pulse.link(session.id)
+    sounded = app[TRACES].say_to_sound(session.id)
     return {
         "fps": pulse.fps(session.id),
         "pictures": stats.pictures,
@@ -129,6 +134,7 @@ def _figures(app: web.Application, session: Session) -> dict[str, Any] | None:
         "sent_bitrate": stats.sent_bitrate,
         "rtt_ms": None if link.rtt is None else round(link.rtt * 1000, 1),
         "loss": None if link.loss is None else round(link.loss, 4),
+        "say_to_sound_ms": None if sounded is None else round(sounded * 1000),
     }
 
 
@@ -165,3 +171,13 @@ async def show_config(request: web.Request) -> web.Response:
     """Without secrets."""
     require_admin(request)
     return web.json_response(configuration.shown(request.app[SETTINGS]))
+
+
+async def show_turns(request: web.Request) -> web.Response:
+    """The newest first; ?limit= of them, ?session_id= of one session."""
+    require_admin(request)
+    given = request.query.get("limit", "50")
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:6]) <= KEPT):
+        raise ProblemError(400, "bad_request", f"limit is a number from 1 to {KEPT}.")
+    found = request.app[TRACES].newest(int(given), request.query.get("session_id"))
+    return web.json_response({"total": len(found), "turns": [traces.described(each) for each in found]})

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import Field
+
 from server.admin.storage import Prune
 from server.listening import Availability
 from server.openapi.answers import AvatarShown, Renderer, SessionSummary, Told
-from server.openapi.operation import Answer, Operation, json_body
+from server.openapi.operation import Answer, Operation, Parameter, json_body
 
 
 class OperatorFigures(Told):
@@ -34,6 +36,7 @@ class OperatorFigures(Told):
     sent_bitrate: int
     rtt_ms: float | None
     loss: float | None
+    say_to_sound_ms: float | None = Field(description="Of the newest turn that was heard.")
 
 
 class OperatorSession(SessionSummary):
@@ -177,6 +180,34 @@ class Configuration(Told):
     changed: list[str]
 
 
+class TurnShown(Told):
+    """*_ms: since its beginning; null: not reached. waited_ms: until those before it had ended. spoken_ms: of it that
+    were sent.
+    """
+
+    at: datetime
+    session_id: str
+    avatar_id: str
+    utterance_id: str
+    kind: Literal["typed", "spoken", "said", "played"]
+    outcome: str
+    characters: int
+    waited_ms: float
+    words_ms: float | None
+    model_ms: float | None
+    sentence_ms: float | None
+    voice_ms: float | None
+    sound_ms: float | None
+    mouth_ms: float | None
+    total_ms: float
+    spoken_ms: float
+
+
+class Turns(Told):
+    total: int
+    turns: list[TurnShown]
+
+
 def _get(path: str, name: str, summary: str, text: str, kind: Any, problems: tuple[str, ...] = ()) -> Operation:
     return Operation(
         "GET",
@@ -231,5 +262,18 @@ OPERATIONS = (
         text="Without dry_run: false it only names them. One that is in use is never deleted.",
     ),
     _get("storage", "storage", "What avatars take on disk, and when they were last used", "The disk.", Storage),
+    Operation(
+        "GET",
+        "/v1/admin/turns",
+        "turns",
+        "Administration",
+        "admin",
+        "The newest turns, with when each stage was reached",
+        {200: Answer("The newest first.", Turns)},
+        parameters=(
+            Parameter("limit", "How many, 50 if nothing is said.", {"type": "integer", "minimum": 1, "maximum": 200}),
+            Parameter("session_id", "Of one session only.", {"type": "string"}),
+        ),
+    ),
     _get("config", "configuration", "The configuration in force, without secrets", "Every setting.", Configuration),
 )

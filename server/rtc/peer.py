@@ -76,6 +76,7 @@ class Peer:
     viewer's sound, where the offer has a microphone. talk: gives who talks in the first data channel that the viewer
     opens, where the offer (checked with `data`) has any. place: where the viewer signals from. ended: called (on the
     event loop, at most once) when the connection ended by itself; `reason` then says why, and the owner closes it.
+    first_picture: told the seconds from here to the first picture that is sent.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Peer:
         microphone: Callable[[], SoundSink] | None = None,
         talk: Callable[[DataChannel], ChannelSink] | None = None,
         ended: Callable[[], None] = lambda: None,
+        first_picture: Callable[[float], None] = lambda seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open_microphone = microphone
@@ -101,6 +103,7 @@ class Peer:
         self._ports = ports
         self._place = place
         self._ended = ended
+        self._first_picture: Callable[[float], None] | None = first_picture
         self._clock = clock
         self._begun = clock()
         self._viewer: Viewer | None = None
@@ -303,7 +306,11 @@ class Peer:
             self._channel = DataChannel(channel, self._talk, self._end, clock=self._clock)
 
     async def _video(self) -> Packet[Stream]:
-        return await self._joined().video()
+        packet = await self._joined().video()
+        if self._first_picture is not None:
+            self._first_picture(self._clock() - self._begun)
+            self._first_picture = None
+        return packet
 
     async def _audio(self) -> Packet[Stream]:
         return await self._joined().audio()

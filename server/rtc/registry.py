@@ -18,7 +18,7 @@ from server.rtc.data_channel import ChannelSink, DataChannel
 from server.rtc.media_port import MediaPorts
 from server.rtc.microphone import SoundSink
 from server.rtc.offer import Offer
-from server.rtc.peer import Peer
+from server.rtc.peer import Peer, PeerStats
 from server.rtc.settings import RtcSettings
 from server.rtc.source import MediaSource
 
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
 ANSWER_SECONDS = 5.0
+FIGURES_SECONDS = 0.5  # for a connection that ends to tell what it sent
 
 
 class TooManyPeersError(Exception):
@@ -49,10 +50,22 @@ class Entry:
 class PeerRegistry:
     """Owns every Peer, the sockets that they share and the one task that looks after them. Use on one event loop."""
 
-    def __init__(self, settings: RtcSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: RtcSettings,
+        *,
+        first_picture: Callable[[str, float], None] = lambda session_id, seconds: None,
+        left: Callable[[str, PeerStats | None], None] = lambda entry_id, stats: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """first_picture: told of each viewer's, with the session and the seconds since its offer. left: told of each
+        connection that ended, with its figures if they could be had.
+        """
         private.lengthen_history()
         self.settings = settings
         self._ports = MediaPorts(to_try(settings))
+        self._first_picture = first_picture
+        self._left = left
         self._clock = clock
         self._entries: dict[str, Entry] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -88,6 +101,7 @@ class PeerRegistry:
             microphone=microphone,
             talk=talk,
             ended=lambda: self._ended(entry_id),
+            first_picture=lambda seconds: self._first_picture(session_id, seconds),
             clock=self._clock,
         )
         entry = Entry(entry_id, session_id, peer, f'"{secrets.token_hex(8)}"', contextlib.ExitStack())
@@ -165,9 +179,16 @@ class PeerRegistry:
         return entry.closing
 
     async def _close_entry(self, entry: Entry, reason: str) -> None:
+        stats: PeerStats | None = None
+        try:
+            async with asyncio.timeout(FIGURES_SECONDS):
+                stats = await entry.peer.stats()
+        except Exception:
+            log.exception("peer_figures_failed", session=entry.session_id)
         try:
             await entry.peer.close(reason)
         finally:
+            self._left(entry.id, stats)
             self._entries.pop(entry.id, None)
             entry.holding.close()
             log.info("peer_gone", session=entry.session_id, peer=entry.id, reason=entry.peer.reason)

@@ -123,8 +123,8 @@ async def serve(tmp_path: Path, settings_for: Callable[..., Settings]) -> AsyncI
         engine = FakeEngine()
         lives: list[FakeSession] = []
 
-        def live(*args: Any) -> FakeSession:
-            lives.append(FakeSession(*args))
+        def live(*args: Any, **more: Any) -> FakeSession:
+            lives.append(FakeSession(*args, **more))
             return lives[-1]
 
         client = TestClient(TestServer(build_app(settings, engine=engine, book=quiet_book(), live=live)))  # type: ignore[arg-type]

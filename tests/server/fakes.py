@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import Future
 from dataclasses import fields
@@ -12,8 +13,10 @@ from avatars.avatar import Avatar
 from pipeline.events import Event, Interrupted, SpeechEnded, SpeechStarted
 from pipeline.lipsync.engine import Progress
 from pipeline.media import SpeechChunk, VideoSettings
+from pipeline.moments import Mark, unmarked
 from pipeline.session import QueueFull, Shown
 from pipeline.stats import SessionStats
+from pipeline.timings import Timings
 from pipeline.voices.book import VoiceBook
 from tests.rtc.fakes import FakeLive
 
@@ -89,9 +92,13 @@ class FakeSession(FakeLive):
         speaker: Any,
         video: VideoSettings,
         on_event: Callable[[Event], None],
+        *,
+        timings: Timings | None = None,
+        mark: Mark = unmarked,
     ) -> None:
         super().__init__(codec=video.codec, width=160, height=96)
         self.id, self.avatar, self.on_event = session_id, avatar, on_event
+        self.mark = mark
         self.said: list[tuple[str, str | None]] = []
         self.recordings: list[tuple[int, str]] = []
         self.waiting: list[str] = []
@@ -156,6 +163,9 @@ class FakeSession(FakeLive):
     def interrupt(self) -> int:
         self.generation += 1
         gone, self.waiting = self.waiting, []
+        self.mark("", "silent", time.monotonic() if gone else float("-inf"))
+        for utterance in gone:
+            self.on_event(SpeechEnded(utterance, self.generation, "interrupted", 0.5, "half of it"))
         self.on_event(Interrupted(generation=self.generation, utterance_ids=gone))
         return self.generation
 
@@ -177,4 +187,5 @@ class FakeSession(FakeLive):
             raise QueueFull
         self._count += 1
         self.waiting.append(f"{self.id[:4]}-{self._count}")
+        self.mark(self.waiting[-1], "said", time.monotonic())
         return self.waiting[-1]

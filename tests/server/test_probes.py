@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections import namedtuple
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.events import Problem, ProcessingStatus, SpeechEnded, SpeechStarted
+from pipeline.events import Problem
 from server.keys import STOPPING
 from tests.server.conftest import Client, Serve
 
@@ -82,20 +81,21 @@ async def test_figures_tell_what_happened(serve: Serve) -> None:
     assert made.status == 201
     assert (await make()).status == 503
     session_id = (await made.json())["session_id"]
+    said = await client.post(f"/v1/sessions/{session_id}/say", json={"text": "Hello."})
+    assert said.status == 202
     session = running.sessions.get(session_id)
-    session.emit(ProcessingStatus("thinking"))
-    await asyncio.sleep(0.01)
-    session.emit(SpeechStarted("u1", 0))
     session.emit(Problem("voice_fallback", "Another voice goes on."))
-    session.emit(SpeechEnded("u1", 0, "interrupted", 0.5, "Hello"))
+    assert (await client.post(f"/v1/sessions/{session_id}/interrupt")).status == 200
 
     during = await figures(client)
     assert during["lectern_sessions{state=ready}"] == 1
     assert during["lectern_sessions_limit"] == 1
     assert during["lectern_sessions_created_total"] == 1
     assert during["lectern_admission_refused_total{cause=seats}"] == 1
-    assert during["lectern_turn_seconds_count"] == 1
-    assert 0.01 <= during["lectern_turn_seconds_sum"] < 5
+    assert during["lectern_say_to_sound_seconds_count{kind=said}"] == 1
+    assert 0 < during["lectern_say_to_sound_seconds_sum{kind=said}"] < 5
+    assert during["lectern_turn_stage_seconds_count{stage=sound}"] == 1
+    assert during["lectern_interrupt_seconds_count{by=request}"] == 1
     assert during["lectern_utterances_total{reason=interrupted}"] == 1
     assert during["lectern_problems_total{code=voice_fallback}"] == 1
     assert during["lectern_viewers"] == 0

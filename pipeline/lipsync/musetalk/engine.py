@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from avatars.avatar import Avatar
-from pipeline.lipsync.engine import Face, LipSyncEngine, Mouth, Progress
+from pipeline.lipsync.engine import Batches, Face, LipSyncEngine, Mouth, Progress
 from pipeline.lipsync.musetalk import prepared
 from pipeline.lipsync.musetalk.analyser import MuseTalkAnalyser, Spoken
 from pipeline.lipsync.musetalk.messages import WorkerSettings
@@ -127,6 +127,10 @@ class MuseTalkEngine:
             "skipped": renderer.figures.skipped,
             "problem": renderer.problem or None,
         }
+
+    def batches(self) -> Batches:
+        """Since its worker began."""
+        return Batches(self.renderer.figures.sizes, self.renderer.figures.seconds)
 
     def _make_sure(self, avatar: Avatar) -> None:
         try:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.lipsync.musetalk.installation import Version
+from pipeline.timings import Spread
 
 F32 = NDArray[np.float32]
 
@@ -140,13 +141,17 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Counts since the worker began, sent about once a second while it works."""
+    """Counts since the worker began, sent about once a second while it works. sizes: batches of each number of mouths;
+    seconds: what they took.
+    """
 
     drawn: int
     skipped: int
     batches: int
     encodings: int
     costs: dict[int, float] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
+    seconds: Spread = field(default_factory=Spread)
 
 
 FromWorker = Ready | Opened | Answer | Failed | Figures

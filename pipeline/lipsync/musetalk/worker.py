@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -53,6 +53,7 @@ from pipeline.lipsync.musetalk.messages import (  # noqa: E402
 )
 from pipeline.lipsync.musetalk.scheduler import Batch, Job, Scheduler  # noqa: E402
 from pipeline.lipsync.musetalk.stage import Blender, Stage  # noqa: E402
+from pipeline.timings import Spread  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -162,6 +163,8 @@ class Worker:
         self._draws: dict[int, Draw] = {}
         self._out: list[FromWorker] = []
         self._batches = self._encodings = 0
+        self._sizes: Counter[int] = Counter()
+        self._seconds = Spread()
         self._told = self._ended = 0.0
         self._counts = (0, 0)  # drawn and skipped, as they were told
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
@@ -317,9 +320,12 @@ class Worker:
         if drawing_.done is not None:
             drawing_.done.synchronize()
         now = time.monotonic()
-        self._scheduler.took(drawing_.batch.bucket, now - max(drawing_.starts, self._ended))
+        took = now - max(drawing_.starts, self._ended)
+        self._scheduler.took(drawing_.batch.bucket, took)
         self._ended = now
         self._batches += 1
+        self._sizes[len(drawing_.batch.jobs)] += 1
+        self._seconds.add(took)
         self._out.extend(drawing_.answers)
 
     def _answer(self, job: Job, outcome: Any) -> None:
@@ -336,7 +342,17 @@ class Worker:
             self._told = now
             counts = self._scheduler
             self._counts = (counts.drawn, counts.skipped)
-            self._out.append(Figures(counts.drawn, counts.skipped, self._batches, self._encodings, dict(counts.costs)))
+            self._out.append(
+                Figures(
+                    counts.drawn,
+                    counts.skipped,
+                    self._batches,
+                    self._encodings,
+                    dict(counts.costs),
+                    dict(self._sizes),
+                    self._seconds,
+                )
+            )
         if self._out:
             self._connection.send(self._out)
             self._out = []
