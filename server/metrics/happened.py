@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from pipeline.trace import STAGES, Interruption, Turn
+from server.limits import Cause
 
 _ANSWER = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
 _STEP = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 4.0, 8.0)
@@ -15,13 +18,12 @@ _RTT = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 _LOSS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _BUILD = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 
-CAUSES = ("seats", "engine", "records", "draining")
 ENDS = ("deleted", "timeout", "never_joined", "stopped_by_operator", "shutdown")
 
 
 class Happened:
-    """The counters and histograms of a registry. What is likely to come has its sample from the start: its first time is
-    seen as a rise, too.
+    """The counters and histograms of a registry. What is likely to come has its sample from the start: its first time
+    is seen as a rise, too.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -68,7 +70,7 @@ class Happened:
         self._begin()
 
     def _begin(self) -> None:
-        for cause in CAUSES:
+        for cause in get_args(Cause):
             self.refused.labels(cause)
         for reason in ENDS:
             self.ended.labels(reason)

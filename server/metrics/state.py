@@ -16,7 +16,6 @@ from pipeline.lipsync.engine import Batches
 from pipeline.timings import Spread, Timings
 from server.metrics.families import counter, counters, gauge, gauges, histogram, sizes
 from server.rtc.registry import PeerRegistry
-from server.session_summary import summary
 from server.sessions import Sessions
 
 STATES = ("active", "ready", "asleep", "waiting")
@@ -76,7 +75,7 @@ def _sessions(parts: Parts, past: Tally[str]) -> Iterator[Metric]:
     sessions = parts.sessions
     everybody = sessions.all()
     stats = [session.live.stats() for session in everybody if session.live is not None]
-    tally = Tally(summary(sessions, session)["status"] for session in everybody)
+    tally = Tally(sessions.status(session) for session in everybody)
     yield gauges("sessions", "Sessions, by state.", "state", {state: tally[state] for state in (*STATES, *tally)})
     yield gauge("sessions_speaking", "Sessions that speak now.", sum(each.status == "speaking" for each in stats))
     yield gauge("sessions_limit", "Sessions that may be awake at once.", sessions.limits.max_sessions)
