@@ -9,25 +9,27 @@ from typing import Any
 
 from aiohttp import web
 
-from server.keys import ENGINE, PEERS, RTC, SESSIONS, SETTINGS, STORE
+from server.keys import PEERS, RTC, SESSIONS, SETTINGS, STORE
 
 
 async def capacity(app: web.Application) -> dict[str, Any]:
-    """bars: {name: {used, limit}}, each in its own unit; None as a limit: there is none. limits: as they are set."""
-    sessions, engine = app[SESSIONS], app[ENGINE]
-    everybody = sessions.all()
-    speaking = sum(session.live is not None and session.live.status == "speaking" for session in everybody)
+    """{used, limit} of each, in its own unit (None as a limit: there is none); why a session that came now would be
+    refused; the limits as they are set.
+    """
+    sessions = app[SESSIONS]
+    full, limits = sessions.occupancy(), sessions.limits
     disk = await asyncio.to_thread(shutil.disk_usage, app[STORE].root)
     memory = await asyncio.to_thread(_memory)
     return {
-        "sessions": {"used": sessions.awake, "limit": sessions.limits.max_sessions},
-        "records": {"used": len(everybody), "limit": sessions.limits.max_records},
-        "speaking": {"used": speaking, "limit": getattr(engine, "capacity", lambda: None)()},
+        "sessions": {"used": full.awake, "limit": limits.max_sessions},
+        "waiting": {"used": full.waiting, "limit": limits.max_waiting},
+        "records": {"used": len(sessions.all()), "limit": limits.max_records},
+        "speaking": {"used": full.speaking, "limit": full.capacity},
         "viewers": {"used": app[PEERS].count(), "limit": app[RTC].max_peers},
-        "cpu": {"used": round(os.getloadavg()[0], 2), "limit": os.cpu_count()},
+        "cpu": {"used": full.cpu, "limit": limits.max_cpu},
         "memory": {"used": memory[0], "limit": memory[1]},
         "disk": {"used": disk.total - disk.free, "limit": disk.total},
-        "refusing": sessions.refusing,
+        "refused": full.refused,
         "limits": app[SETTINGS].sessions.model_dump(mode="json"),
     }
 

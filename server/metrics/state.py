@@ -18,7 +18,7 @@ from server.metrics.families import counter, counters, gauge, gauges, histogram,
 from server.rtc.registry import PeerRegistry
 from server.sessions import Sessions
 
-STATES = ("active", "ready", "asleep", "waiting")
+STATES = ("active", "ready", "starting", "waiting", "asleep")
 AVATARS = ("preparing", "ready", "failed")
 BATCHES = (1, 2, 4, 8, 12, 16, 24, 32)
 TOTALS = {
@@ -75,9 +75,12 @@ def _sessions(parts: Parts, past: Tally[str]) -> Iterator[Metric]:
     sessions = parts.sessions
     everybody = sessions.all()
     stats = [session.live.stats() for session in everybody if session.live is not None]
-    tally = Tally(sessions.status(session) for session in everybody)
+    tally: Tally[str] = Tally(sessions.status(session) for session in everybody)
     yield gauges("sessions", "Sessions, by state.", "state", {state: tally[state] for state in (*STATES, *tally)})
-    yield gauge("sessions_speaking", "Sessions that speak now.", sum(each.status == "speaking" for each in stats))
+    full = sessions.occupancy()
+    yield gauge("sessions_speaking", "Sessions that speak now.", full.speaking)
+    yield gauge("cpu_busy_ratio", "Of the processors that the server may use, over the last seconds.", full.cpu / 100)
+    yield gauge("refusing", "1 while a session that came now could not start.", full.refused is not None)
     yield gauge("sessions_limit", "Sessions that may be awake at once.", sessions.limits.max_sessions)
     yield gauge("viewers", "Viewers that are connected.", parts.peers.count())
     for name, what in TOTALS.items():

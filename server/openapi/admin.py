@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from server.admin.storage import Prune
+from server.limits import Cause
 from server.listening import Availability
 from server.openapi.answers import AvatarShown, Renderer, SessionSummary, Told
 from server.openapi.operation import Answer, Operation, Parameter, json_body
@@ -60,17 +61,19 @@ class Bar(Told):
 
 
 class Capacity(Told):
-    """cpu: load of the last minute, and cores. memory, disk: bytes. refusing: why no new session is taken
-    whatever room there is, such as draining. limits: the settings of sessions."""
+    """cpu: percent. memory, disk: bytes. refused: why a session that came now would be; null: it could start. limits:
+    the settings of sessions.
+    """
 
     sessions: Bar
+    waiting: Bar
     records: Bar
     speaking: Bar
     viewers: Bar
     cpu: Bar
     memory: Bar
     disk: Bar
-    refusing: str | None
+    refused: Cause | None
     limits: dict[str, Any]
 
 

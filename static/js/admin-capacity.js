@@ -3,24 +3,24 @@
 import { capacity } from "./admin-api.js";
 import { size } from "./bytes.js";
 import { byId, el } from "./dom.js";
-import { number } from "./figures.js";
+import { number, percent } from "./figures.js";
 import { onLanguage, t } from "./i18n.js";
 import { mark, Rows, write } from "./rows.js";
 
 /** @typedef {import("./admin-api.js").Bar} Bar */
 /** @typedef {{name: string, bar: Bar}} Named */
 
-const NAMES = /** @type {const} */ (["sessions", "speaking", "viewers", "cpu", "memory", "disk"]);
+const NAMES = /** @type {const} */ (["sessions", "speaking", "waiting", "cpu", "memory", "disk"]);
 const WARN = 0.8;
 const FULL = 0.95;
 
 /** @param {Named} named @returns {string} */
 function words({ name, bar }) {
   const bytes = name === "memory" || name === "disk";
-  const used = bytes ? size(bar.used) : number(bar.used, 1);
-  if (bar.limit === null) return t("admin.noLimit", { used });
-  const limit = bytes ? size(bar.limit) : number(bar.limit, 1);
-  return t(name === "cpu" ? "admin.cores" : "admin.of", { used, limit });
+  const shown = (/** @type {number} */ value) => (bytes ? size(value) : name === "cpu" ? percent(value / 100, 0) : number(value));
+  const used = shown(bar.used);
+  if (bar.limit === null || (name === "cpu" && bar.limit === 100)) return t("admin.noLimit", { used });
+  return t("admin.of", { used, limit: shown(bar.limit) });
 }
 
 /** @returns {import("./rows.js").Row<Named>} */
@@ -58,11 +58,11 @@ export class CapacityBars {
     onLanguage(() => this.#draw());
   }
 
-  /** @returns {Promise<string | null>} the code with which new sessions are refused, if they are */
+  /** @returns {Promise<string | null>} why a session that came now would be refused, if it would */
   async refresh() {
     this.found = await capacity();
     this.#draw();
-    return this.found.refusing ?? null;
+    return this.found.refused ?? null;
   }
 
   #draw() {

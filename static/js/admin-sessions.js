@@ -83,7 +83,7 @@ export class SessionCards {
 
   async refresh() {
     const found = await list();
-    const order = ["active", "waiting", "ready", "asleep"];
+    const order = ["active", "starting", "waiting", "ready", "asleep"];
     found.sort((a, b) => order.indexOf(a.status) - order.indexOf(b.status) || a.seconds - b.seconds);
     this.found = found;
     this.#draw();

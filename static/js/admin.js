@@ -37,8 +37,8 @@ const config = new ConfigurationView();
 let heard = new Date();
 /** @type {unknown} why the last question had no answer */
 let trouble = null;
-/** @type {string | null} the code with which new sessions are refused */
-let refusing = null;
+/** @type {string | null} why a session that came now would be refused */
+let refused = null;
 /** @type {Record<string, {ok: boolean, detail?: string}>} */
 let checks = {};
 /** @type {{version: string, engine: string, uptime_seconds: number} | null} */
@@ -77,7 +77,7 @@ async function key() {
 
 const live = guarded(async () => {
   const [code] = await Promise.all([bars.refresh(), sessions.refresh(), avatars.refreshBuilds()]);
-  refusing = code;
+  refused = code;
 });
 const state = guarded(async () => {
   [checks, about] = await Promise.all([readiness(), health()]);
@@ -91,16 +91,16 @@ function head() {
   const failing = Object.entries(checks).filter(([, check]) => !check.ok);
   const box = byId("state");
   if (trouble !== null) mark(box, "data-state", "away");
-  else if (refusing !== null) mark(box, "data-state", "draining");
+  else if (refused !== null) mark(box, "data-state", "draining");
   else if (failing.length) mark(box, "data-state", "bad");
   else mark(box, "data-state", about ? "good" : "loading");
   const names = failing.map(([name, check]) => `${has(`admin.check.${name}`) ? t(`admin.check.${name}`) : name}${check.detail ? ` – ${check.detail}` : ""}`);
   let words = about ? t("admin.ready") : t("admin.loading");
   if (failing.length) words = t("admin.notReady", { checks: names.join("; ") });
-  if (refusing !== null) words = refusing === "draining" ? t("admin.draining") : t("admin.refusing", { code: refusing });
+  if (refused !== null && !(failing.length && refused !== "draining")) words = has(`admin.refused.${refused}`) ? t(`admin.refused.${refused}`) : t("admin.refusing", { code: refused });
   write(byId("state-words"), words);
   if (about) write(byId("about"), t("admin.about", { version: about.version, engine: about.engine, time: duration(about.uptime_seconds) }));
-  byId("drain").hidden = about === null || refusing === "draining";
+  byId("drain").hidden = about === null || refused === "draining";
   const forbidden = trouble instanceof ApiError && trouble.status === 403;
   const locked = needsKey(trouble) || forbidden;
   byId("away").hidden = trouble === null;

@@ -105,7 +105,9 @@ async def test_capacity_and_limits(serve: Serve) -> None:
     found = await get(running, "capacity")
     assert found["sessions"] == {"used": 1, "limit": 2}
     assert found["speaking"] == {"used": 0, "limit": None}
-    assert found["cpu"]["limit"] == os.cpu_count()
+    assert 0 <= found["cpu"]["used"] <= 100
+    assert found["waiting"]["used"] == 0
+    assert found["refused"] is None
     assert 0 < found["memory"]["used"] < found["memory"]["limit"]
     assert 0 < found["disk"]["used"] < found["disk"]["limit"]
     assert found["limits"]["max_text_chars"] == 5000
