@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from server.bodies import read_json
 from server.keys import LISTENING, PEERS, RECORDER, RECORDS, RTC, SESSIONS, SETTINGS, STORE
 from server.parts import persona_of
 from server.problems import ProblemError
+from server.records.errors import RecordsUnavailable
 from server.records.tutors import Tutor
 from server.rtc.ice_servers import for_viewer
 from server.security import require_service, require_teacher, session_of
@@ -66,6 +68,7 @@ def add_routes(app: web.Application) -> None:
             web.post("/v1/sessions/{session_id}/audio", audio),
             web.post("/v1/sessions/{session_id}/interrupt", interrupt),
             web.get("/v1/sessions/{session_id}/stats", stats),
+            web.get("/v1/sessions/{session_id}/preview.jpg", preview),
             web.get("/v1/webrtc/config", webrtc_config),
             web.get("/v1/voices", voices),
         ]
@@ -142,6 +145,7 @@ def _created(app: web.Application, session: Session) -> dict[str, Any]:
         "engine_url": f"/ws/{session.id}?token={session.token}",
         "engine_token": session.token,
         "token_expires_at": iso(session.token_expires),
+        "token_expires_in": max(0, round(session.token_expires - time.time())),
         "status": sessions.status(session),
         "whep_url": f"/v1/sessions/{session.id}/whep",
         "rtvi_url": f"/v1/sessions/{session.id}/rtvi?token={session.token}",
@@ -176,8 +180,28 @@ async def show_all(request: web.Request) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     """With fresh TURN credentials, for a page that makes its connection anew."""
     session = session_of(request)
-    found = {**summary(request.app[SESSIONS], session), **ice(request.app, session.id)}
-    return web.json_response({**found, "listening": asdict(request.app[LISTENING].availability)})
+    return web.json_response(
+        {
+            **summary(request.app[SESSIONS], session),
+            **ice(request.app, session.id),
+            "listening": asdict(request.app[LISTENING].availability),
+            "tutor_name": await _tutor_name(request.app, session),
+        }
+    )
+
+
+async def _tutor_name(app: web.Application, session: Session) -> str | None:
+    try:
+        tutor = await app[RECORDS].tutors.get(session.tutor_id) if session.tutor_id is not None else None
+    except RecordsUnavailable:
+        return None
+    return tutor.name if tutor is not None else None
+
+
+async def preview(request: web.Request) -> web.StreamResponse:
+    """A still of the session's avatar, for a page that has the session's token and no key."""
+    path = await asyncio.to_thread(request.app[STORE].preview, session_of(request).avatar_id)
+    return web.FileResponse(path, headers={"Content-Type": "image/jpeg", "Cache-Control": "no-cache"})
 
 
 async def delete(request: web.Request) -> web.Response:

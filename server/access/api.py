@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from aiohttp import web
@@ -27,6 +28,7 @@ def granted(app: web.Application, session_id: str) -> dict[str, Any]:
         "session_id": session_id,
         "engine_token": token,
         "token_expires_at": iso(expires),
+        "token_expires_in": max(0, round(expires - time.time())),
         "engine_url": f"/ws/{session_id}?token={token}",
         "rtvi_url": f"/v1/sessions/{session_id}/rtvi?token={token}",
     }

@@ -76,6 +76,7 @@ class SessionCreated(_Session, Ice):
     engine_url: str
     engine_token: str
     token_expires_at: datetime
+    token_expires_in: int = Field(description="Seconds from now.")
     status: Literal["ready", "starting", "active"]
     whep_url: str
     rtvi_url: str
@@ -100,6 +101,7 @@ class Renewed(Told):
     session_id: str
     engine_token: str
     token_expires_at: datetime
+    token_expires_in: int = Field(description="Seconds from now.")
     engine_url: str
     rtvi_url: str
 
@@ -118,6 +120,9 @@ class SessionSummary(_Session):
 
 
 class SessionShown(SessionSummary, Ice):
+    """tutor_name: of the tutor's record, if it has one."""
+
+    tutor_name: str | None
     listening: Availability
 
 

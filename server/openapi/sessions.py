@@ -152,6 +152,16 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
+        "/v1/sessions/{session_id}/preview.jpg",
+        "sessionPreview",
+        "Sessions",
+        "session",
+        "A still of its tutor",
+        {200: Answer("A JPEG.", {"type": "string", "format": "binary"}, "image/jpeg")},
+        problems=("not_ready",),
+    ),
+    Operation(
+        "GET",
         "/v1/sessions/{session_id}/stats",
         "sessionStats",
         "Sessions",

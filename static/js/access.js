@@ -10,9 +10,23 @@ try {
   console.info("lectern: the key is kept for this page only", error);
 }
 
-/** @returns {Record<string, string>} the header that carries the key; empty without one */
+/** The session that this page is for, if it has no key: its token opens that one alone. @type {{id: string, token: string} | null} */
+let own = null;
+
+/** @param {string} id @param {string} token */
+export function useSession(id, token) {
+  own = { id, token };
+}
+
+/** The id of the session that this page is for, if it is for one only. @returns {string | null} */
+export function ownSession() {
+  return own?.id ?? null;
+}
+
+/** @returns {Record<string, string>} the header that carries the key, or the token; empty without one */
 export function keyHeader() {
-  return key ? { Authorization: `Bearer ${key}` } : {};
+  const shown = own?.token ?? key;
+  return shown ? { Authorization: `Bearer ${shown}` } : {};
 }
 
 /** @param {string} value */

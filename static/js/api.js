@@ -1,6 +1,6 @@
 /** Calls to the server. Every one has a time limit, and every failure is an `ApiError` with a stable code. */
 
-import { keyHeader } from "./access.js";
+import { keyHeader, ownSession } from "./access.js";
 import { t } from "./i18n.js";
 
 /**
@@ -33,6 +33,7 @@ import { t } from "./i18n.js";
  * @property {string} session_id
  * @property {string} engine_url
  * @property {string} engine_token
+ * @property {number} token_expires_in seconds from when it came
  * @property {string} whep_url
  * @property {RTCIceServer[]} ice_servers
  * @property {RTCIceTransportPolicy} [ice_transport_policy]
@@ -165,7 +166,8 @@ export async function deleteAvatar(id) {
  * @param {HTMLImageElement} image @param {string} id
  */
 export async function showPreview(image, id) {
-  const url = `/v1/avatars/${encodeURIComponent(id)}/preview.jpg`;
+  const session = ownSession();
+  const url = session ? `/v1/sessions/${session}/preview.jpg` : `/v1/avatars/${encodeURIComponent(id)}/preview.jpg`;
   image.dataset.of = id;
   if (!("Authorization" in keyHeader())) {
     image.src = url;
@@ -203,6 +205,36 @@ export async function probeSession(info) {
     timeout: 5000,
   });
   return response.json();
+}
+
+/**
+ * A fresh token for a session, before the present one expires.
+ * @param {SessionInfo} info @returns {Promise<SessionInfo>} the same with the fresh one
+ */
+export async function renewToken(info) {
+  const response = await request(`/v1/sessions/${encodeURIComponent(info.session_id)}/token`, {
+    method: "POST",
+    headers: { Authorization: `Bearer ${info.engine_token}` },
+    timeout: 5000,
+  });
+  const { engine_token, token_expires_in, engine_url } = await response.json();
+  return { ...info, engine_token, token_expires_in, engine_url };
+}
+
+/**
+ * A session that was made for this student elsewhere.
+ * @param {string} id @param {string} token
+ * @returns {Promise<{info: SessionInfo, avatar: AvatarRecord}>}
+ */
+export async function joinSession(id, token) {
+  const path = `/v1/sessions/${encodeURIComponent(id)}`;
+  /** @type {SessionInfo} */
+  const known = { session_id: id, engine_token: token, engine_url: "", whep_url: `${path}/whep`, token_expires_in: 0, ice_servers: [] };
+  const info = await renewToken(known);
+  const found = await (await request(path, { headers: { Authorization: `Bearer ${info.engine_token}` } })).json();
+  const { ice_servers, ice_transport_policy, listening, avatar_id, tutor_id, tutor_name } = found;
+  const avatar = avatarRecord({ id: avatar_id, tutor_id, name: tutor_name });
+  return { info: { ...info, ice_servers, ice_transport_policy, listening }, avatar };
 }
 
 /** End a session; `keepalive` lets the call outlive the page. @param {SessionInfo} info @param {boolean} keepalive */

@@ -52,6 +52,11 @@ export function explain(error) {
   return error.detail || t("error.server");
 }
 
+/** Whether a link to a session does not open it (any more). @param {unknown} error */
+export function isBadLink(error) {
+  return error instanceof ApiError && (error.code === "wrong_token" || error.code === "token_expired");
+}
+
 /** Whether the server wants its key. @param {unknown} error */
 export function needsKey(error) {
   return error instanceof ApiError && error.code === "unauthorized";

@@ -1,14 +1,14 @@
 /**
  * A live session: made on the server, its picture and sound by WHEP, its messages by WebSocket; kept alive.
  *
- * When the network goes away both halves come back by themselves, with a back-off, for as long as `PATIENCE`; a
+ * Its token is renewed while it is good. When the network goes away both halves come back by themselves, with a back-off, for as long as `PATIENCE`; a
  * session that the server gave up meanwhile is replaced by a new one on the same avatar.
  *
  * Events: `state` (detail: State), `stream` (detail: MediaStream), `message` (detail: a server message),
  * `over` (detail: Over), once, when nothing more will come.
  */
 
-import { ApiError, createSession, endSession, probeSession } from "./api.js";
+import { ApiError, createSession, endSession, probeSession, renewToken } from "./api.js";
 import { delay, pause } from "./backoff.js";
 import { Channel } from "./channel.js";
 import { LinkWatch, look } from "./link.js";
@@ -23,20 +23,32 @@ export const PATIENCE = 90_000;
 export const INIT = "init";
 const MEDIA_LIMIT = 12_000;
 const WATCH = 1000;
+/** When to ask for a fresh token: after this part of its time; and again after so many ms, if that failed. */
+const RENEW = 0.7;
+const RENEW_AGAIN = 20_000;
+/** The longest that a timer can wait, ms. */
+const LONGEST = 2 ** 31 - 1;
 /** After so many looks in which nothing arrived the connection is rebuilt. */
 const SILENT = 4;
 
 /** @param {unknown} error */
 const isGone = (error) => error instanceof ApiError && (error.status === 404 || error.status === 410);
 /** @param {unknown} error */
+const isExpired = (error) => error instanceof ApiError && error.code === "token_expired";
+/** @param {unknown} error */
 const isRefused = (error) =>
   error instanceof ApiError && error.status >= 400 && error.status < 500 && ![408, 409, 425, 429].includes(error.status);
 
 export class LiveSession extends EventTarget {
-  /** @param {string} avatarId @param {string} student @param {{talks?: boolean}} [options] talks: the student may speak */
-  constructor(avatarId, student, { talks = false } = {}) {
+  /**
+   * @param {string} avatarId @param {string} student
+   * @param {{talks?: boolean, joined?: import("./api.js").SessionInfo | null}} [options] talks: the student may speak;
+   * joined: a session that somebody else made: it is joined, left and not replaced
+   */
+  constructor(avatarId, student, { talks = false, joined = null } = {}) {
     super();
     this.talks = talks;
+    this.joined = joined;
     this.avatarId = avatarId;
     this.student = student;
     /** @type {State} */
@@ -95,8 +107,10 @@ export class LiveSession extends EventTarget {
   }
 
   async #openAll() {
-    this.info = await createSession(this.avatarId, this.student);
+    this.info = this.joined ?? (await createSession(this.avatarId, this.student));
+    this.#renewLater();
     if (this.over) {
+      if (this.joined) return;
       // The student left while the server was still making the session.
       void endSession(this.info, true).catch((error) => console.info("lectern: not ended", error));
       return;
@@ -134,6 +148,25 @@ export class LiveSession extends EventTarget {
     channel.send({ type: "init", request_id: INIT });
   }
 
+  #renewLater(wait = this.#known().token_expires_in * 1000 * RENEW) {
+    window.clearTimeout(this.renewer);
+    if (wait > 0 && !this.over) this.renewer = window.setTimeout(() => void this.#renew(), Math.min(wait, LONGEST));
+  }
+
+  async #renew() {
+    try {
+      const { engine_token, engine_url, token_expires_in } = await renewToken(this.#known());
+      this.info = { ...this.#known(), engine_token, engine_url, token_expires_in };
+      if (this.media) this.media.token = engine_token;
+      this.dispatchEvent(new CustomEvent("token", { detail: engine_token }));
+      this.#renewLater();
+    } catch (error) {
+      if (this.over || isGone(error) || isExpired(error)) return; // the repair of the connection will meet it, too
+      console.info("lectern: no fresh token yet", error);
+      this.#renewLater(RENEW_AGAIN);
+    }
+  }
+
   #known() {
     if (!this.info) throw new Error("no session yet");
     return this.info;
@@ -167,7 +200,7 @@ export class LiveSession extends EventTarget {
           return;
         } catch (error) {
           if (this.over) return;
-          if (isGone(error) && meant) return this.#finish("ended", { reason: "closed", error });
+          if (isGone(error) && (meant || this.joined)) return this.#finish("ended", { reason: "closed", error });
           if (isRefused(error)) return this.#finish("failed", { reason: "error", error });
           if (error instanceof ApiError && error.code === "at_capacity") {
             return this.#finish("failed", { reason: "error", error });
@@ -191,7 +224,9 @@ export class LiveSession extends EventTarget {
       const { ice_servers, ice_transport_policy } = await probeSession(this.#known());
       if (ice_servers) this.info = { ...this.#known(), ice_servers, ice_transport_policy };
     } catch (error) {
-      if (!isGone(error) || meant) throw error;
+      // Expired while this computer slept: then the session has long been given up, or the server was restarted.
+      const lost = (isGone(error) && !meant) || isExpired(error);
+      if (!lost || this.joined) throw error;
       this.media?.close();
       this.channel?.close();
       await this.#openAll();
@@ -222,11 +257,12 @@ export class LiveSession extends EventTarget {
   /** @param {"ended" | "failed"} state @param {Over} how @param {boolean} [keepalive] */
   #finish(state, how, keepalive = false) {
     window.clearInterval(this.watcher);
+    window.clearTimeout(this.renewer);
     this.#become(state);
     this.stopper.abort(new ApiError("aborted", ""));
     this.media?.close(keepalive);
     this.channel?.close();
-    if (this.info && how.reason !== "closed") {
+    if (this.info && how.reason !== "closed" && !this.joined) {
       this.gone = endSession(this.info, keepalive).then(
         () => undefined,
         (error) => console.info("lectern: was ended already", error),

@@ -9,7 +9,7 @@ import { onLanguage, t } from "./i18n.js";
  * @property {() => string} title in the language of the moment
  * @property {() => string} text
  * @property {() => string} [hint] for those who can mend it
- * @property {() => string} action
+ * @property {() => string} [action] what its button says; none: there is nothing to do
  * @property {number} [seconds] retry by itself after so many
  * @property {boolean} [other] offer another tutor too
  */
@@ -40,6 +40,7 @@ export class Notice {
     this.left = Math.ceil(content.seconds ?? 0);
     setIcon(this.box, content.icon);
     byId("notice-other").hidden = !content.other;
+    byId("notice-retry").hidden = !content.action;
     byId("notice-count").hidden = this.left === 0;
     this.#write();
     this.box.hidden = false;
@@ -68,7 +69,7 @@ export class Notice {
     const hint = this.content.hint?.() ?? "";
     byId("notice-hint").textContent = hint;
     byId("notice-hint").hidden = hint === "";
-    byId("notice-retry").textContent = this.content.action();
+    byId("notice-retry").textContent = this.content.action?.() ?? "";
     byId("notice-count").textContent = t("notice.countdown", { seconds: this.left });
   }
 }

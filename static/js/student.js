@@ -1,12 +1,13 @@
 /** The student page: choose a tutor, talk, leave. It wires the parts together. */
 
-import { askForKey } from "./access.js";
-import { listAvatars } from "./api.js";
+import { askForKey, useSession } from "./access.js";
+import { ApiError, joinSession, listAvatars } from "./api.js";
 import { startChrome } from "./chrome.js";
 import { Conversation } from "./conversation.js";
 import { byId, toast } from "./dom.js";
-import { explain, isCapacity, needsKey, remedy } from "./errors.js";
+import { explain, isBadLink, isCapacity, needsKey, remedy } from "./errors.js";
 import { onLanguage, t } from "./i18n.js";
+import { invitation, keepInvitation } from "./invitation.js";
 import { look } from "./link.js";
 import { LiveSession } from "./live.js";
 import { Notice } from "./notice.js";
@@ -19,6 +20,11 @@ import { studentId } from "./store.js";
 
 const query = new URLSearchParams(window.location.search);
 const wanted = query.get("tutor") ?? query.get("avatar");
+
+/** The session that a school made for this student; then there is nothing to choose. */
+let invited = invitation();
+/** What is known of it. @type {import("./api.js").SessionInfo | null} */
+let joined = null;
 
 /** @type {LiveSession | null} */
 let session = null;
@@ -54,6 +60,7 @@ function nameThings() {
   const avatar = picker.chosen;
   const key = !avatar ? "student.startPlain" : avatar.sample ? "student.startSample" : "student.start";
   byId("start-words").textContent = t(key, { name: avatar?.name ?? "" });
+  byId("choose-title").hidden = invited !== null && picker.avatars.length === 0;
   byId("choose-title").textContent = t(picker.avatars.length === 1 ? "student.ready" : "student.choose");
   const lead = picker.avatars.length === 0 ? "" : t(picker.avatars.length === 1 ? "student.readyLead" : "student.chooseLead");
   byId("choose-lead").textContent = lead;
@@ -72,6 +79,7 @@ function choose() {
 }
 
 async function load() {
+  if (invited) return join(invited, false);
   retry = () => void load();
   show("choose");
   picker.wait();
@@ -90,8 +98,54 @@ async function load() {
   }
 }
 
+/** @param {import("./invitation.js").Invitation} invited @param {boolean} again the student was there before: go in at once */
+async function join(invited, again) {
+  retry = () => void join(invited, again);
+  show("choose");
+  picker.wait();
+  useSession(invited.session, invited.token);
+  try {
+    const found = await joinSession(invited.session, invited.token);
+    joined = found.info;
+    remember(joined.engine_token);
+    picker.show([found.avatar], found.avatar.id);
+    show("choose");
+    if (again) begin();
+  } catch (error) {
+    picker.show([], null);
+    byId("cards").replaceChildren();
+    if (error instanceof ApiError && error.status === 404) tell("check", "schoolEnded");
+    else if (isBadLink(error)) tell("warn", "link");
+    else fail(error, false);
+  }
+}
+
+/** The invitation's token is renewed; the old one expires. @param {string} token */
+function remember(token) {
+  if (!invited) return;
+  invited = { ...invited, token };
+  keepInvitation(invited);
+  useSession(invited.session, token);
+}
+
+/** Say what is so, with nothing to do about it here. @param {string} icon @param {"schoolEnded" | "link"} key */
+function tell(icon, key) {
+  notice.show({ icon, title: () => t(`notice.${key}Title`), text: () => t(`notice.${key}Text`) });
+}
+
 /** @param {unknown} error @param {boolean} other */
 function fail(error, other) {
+  if (error instanceof ApiError && error.code === "too_many_requests") {
+    notice.show({
+      icon: "clock",
+      title: () => t("notice.tooManyTitle"),
+      text: () => explain(error),
+      action: () => t("notice.now"),
+      seconds: error.retryAfter ?? 10,
+      other,
+    });
+    return;
+  }
   if (isCapacity(error)) {
     notice.show({
       icon: "clock",
@@ -119,7 +173,7 @@ function begin() {
   retry = begin;
   session?.end();
   notice.hide();
-  const mine = new LiveSession(avatar.id, studentId(), { talks: true });
+  const mine = new LiveSession(avatar.id, studentId(), { talks: true, joined });
   session = mine;
   show("live");
   stage.showPoster(avatar.id);
@@ -129,6 +183,7 @@ function begin() {
   mine.addEventListener("state", () => {
     if (session === mine) stage.setState(mine.state);
   });
+  mine.addEventListener("token", (event) => remember(/** @type {CustomEvent} */ (event).detail));
   mine.addEventListener("stream", (event) => void stage.show(/** @type {CustomEvent} */ (event).detail));
   mine.addEventListener("over", (event) => {
     if (session === mine) finished(/** @type {CustomEvent} */ (event).detail);
@@ -142,14 +197,20 @@ function finished(how) {
   stage.stop();
   byId("controls").hidden = true;
   const again = () => t("notice.again");
-  if (how.reason === "error") fail(how.error, true);
+  const invitedTo = invited;
+  if (invitedTo) retry = () => void join(invitedTo, true);
+  if (invited && how.reason === "closed") tell("check", "schoolEnded");
+  else if (invited && isBadLink(how.error)) tell("warn", "link");
+  else if (invited && how.reason === "left") {
+    notice.show({ icon: "check", title: () => t("notice.leftTitle"), text: () => t("notice.leftText"), action: () => t("notice.comeBack") });
+  } else if (how.reason === "error") fail(how.error, !invited);
   else if (how.reason === "lost") {
     notice.show({
       icon: "nosignal",
       title: () => t("notice.lostTitle"),
       text: () => t("notice.lostText"),
       action: () => t("notice.retry"),
-      other: true,
+      other: !invited,
     });
   } else {
     const key = how.reason === "closed" ? "closed" : "ended";
@@ -170,6 +231,7 @@ byId("chooser").addEventListener("submit", (event) => {
 byId("leave").addEventListener("click", () => session?.end());
 window.addEventListener("pagehide", () => session?.end({ keepalive: true }));
 onLanguage(nameThings);
+byId("for-teachers").hidden = invited !== null;
 
 /** For tests and measurements: the live connection, and what it has received. */
 Object.defineProperty(window, "lectern", {

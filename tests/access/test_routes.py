@@ -40,6 +40,7 @@ ROUTES: dict[str, Least] = {
     "POST /v1/sessions/{session_id}/token": "session",
     "GET /v1/sessions/{session_id}/stats": "session",
     "GET /v1/sessions/{session_id}/events": "session",
+    "GET /v1/sessions/{session_id}/preview.jpg": "session",
     "POST /v1/rtvi/sessions/{session_id}/api/offer": "session",
     "PATCH /v1/rtvi/sessions/{session_id}/api/offer": "session",
     "GET /ws/{session_id}": "token",

@@ -74,6 +74,8 @@ class FakeSession:
     id: str
     token: str
     avatar_id: str
+    tutor_name: str | None = None
+    ends: dict[str, float] = field(default_factory=dict)  # of each token, time.monotonic()
     sockets: set[web.WebSocketResponse] = field(default_factory=set)
     peers: dict[str, RTCPeerConnection] = field(default_factory=dict)
     speech: asyncio.Task[None] | None = None
@@ -157,6 +159,8 @@ class FakeServer:
         self.key = ""  # if set, managing needs it
         self.ice_servers: list[dict[str, Any]] = []
         self.blocked = ""  # if set, "ADDRESS PORT": what the answers name, and nothing comes from there
+        self.token_seconds = 7200.0  # how long a token is good
+        self.renewed = 0
         self.recording = False  # what the answer to the first message says
         self.listening: dict[str, Any] = {"available": True, "code": None, "reason": None}
         self.draw: Callable[[float, float], np.ndarray] = draw
@@ -197,6 +201,8 @@ class FakeServer:
                 web.post("/v1/sessions", self._create),
                 web.get("/v1/sessions/{id}", self._session),
                 web.delete("/v1/sessions/{id}", self._end),
+                web.post("/v1/sessions/{id}/token", self._renew),
+                web.get("/v1/sessions/{id}/preview.jpg", self._preview_of_session),
                 web.get("/ws/{id}", self._socket),
                 web.post("/v1/sessions/{id}/whep", self._offer),
                 web.patch("/v1/sessions/{id}/whep/{peer}", self._trickle),
@@ -338,13 +344,10 @@ class FakeServer:
         body = await request.json()
         if body["avatar_id"] not in self.avatars:
             return refuse(404, "not_found", "There is no avatar with this id.")
-        session = FakeSession(secrets.token_hex(8), secrets.token_hex(8), body["avatar_id"])
-        self.sessions[session.id] = session
+        session = self.new_session(body["avatar_id"])
         self.created.append(session.id)
         reply = {
-            "session_id": session.id,
-            "engine_url": f"/ws/{session.id}?token={session.token}",
-            "engine_token": session.token,
+            **self._grant(session, session.token),
             "status": "ready",
             "whep_url": f"/v1/sessions/{session.id}/whep",
             "ice_servers": self.ice_servers,
@@ -352,19 +355,47 @@ class FakeServer:
         }
         return web.json_response(reply, status=201)
 
+    def new_session(self, avatar_id: str = "ms-chen") -> FakeSession:
+        """As a school's server makes one."""
+        session = FakeSession(secrets.token_hex(8), secrets.token_hex(8), avatar_id)
+        session.ends[session.token] = time.monotonic() + self.token_seconds
+        self.sessions[session.id] = session
+        return session
+
+    def _grant(self, session: FakeSession, token: str) -> dict[str, Any]:
+        left = session.ends[token] - time.monotonic()
+        address = f"/ws/{session.id}?token={token}"
+        return {"session_id": session.id, "engine_token": token, "engine_url": address, "token_expires_in": left}
+
+    async def _renew(self, request: web.Request) -> web.Response:
+        session = self._found(request)
+        if isinstance(session, web.Response):
+            return session
+        token = secrets.token_hex(8)
+        session.ends[token] = time.monotonic() + self.token_seconds
+        self.renewed += 1
+        return web.json_response(self._grant(session, token))
+
+    async def _preview_of_session(self, request: web.Request) -> web.Response:
+        session = self._found(request)
+        return session if isinstance(session, web.Response) else await self._preview(request)
+
     def _found(self, request: web.Request) -> FakeSession | web.Response:
         session = self.sessions.get(request.match_info["id"])
         if session is None:
             return refuse(404, "session_not_found", "There is no such session.")
         token = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.query.get("token")
-        return session if token == session.token else refuse(401, "wrong_token", "Wrong token.")
+        if token not in session.ends:
+            return refuse(401, "wrong_token", "Wrong token.")
+        return session if session.ends[token] > time.monotonic() else refuse(401, "token_expired", "Too old.")
 
     async def _session(self, request: web.Request) -> web.Response:
         session = self._found(request)
         if isinstance(session, web.Response):
             return session
+        shown = {"session_id": session.id, "avatar_id": session.avatar_id, "tutor_id": session.avatar_id}
         return web.json_response(
-            {"session_id": session.id, "ice_servers": self.ice_servers, "listening": self.listening}
+            {**shown, "tutor_name": session.tutor_name, "ice_servers": self.ice_servers, "listening": self.listening}
         )
 
     async def _end(self, request: web.Request) -> web.Response:
