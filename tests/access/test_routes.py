@@ -69,6 +69,9 @@ ROUTES: dict[str, Least] = {
     "GET /v1/webrtc/config": "service",
     "POST /v1/rtvi/start": "service",
     "GET /metrics": "service",
+    "GET /v1/records/sessions": "service",
+    "GET /v1/students/{student_id}/transcripts": "service",
+    "DELETE /v1/students/{student_id}": "service",
     "POST /v1/sessions/{session_id}/recording": "service",
     "DELETE /v1/sessions/{session_id}/recording": "service",
     "GET /v1/recordings": "service",
@@ -183,7 +186,9 @@ async def test_everybody_reaches_what_is_theirs_and_nothing_else(room: Room, who
     wrong = []
     for name in _routes(room.there.server.app):
         method, path = name.split(" ")
-        least = ROUTES[name.replace("HEAD ", "GET ")]
+        least = ROUTES.get(name.replace("HEAD ", "GET "))
+        if least is None:
+            continue  # the first test tells
         status, code = await room.call(method, path, who)
         if least in REACH[who]:
             fine = status not in (401, 403) and code not in ("session_not_found", "unauthorized")
