@@ -84,6 +84,7 @@ ROUTES: dict[str, Least] = {
     "DELETE /v1/admin/sessions/{session_id}": "admin",
     "GET /v1/admin/sessions/{session_id}/thumbnail.jpg": "admin",
     "GET /v1/admin/capacity": "admin",
+    "GET /v1/admin/turns": "admin",
     "GET /v1/admin/engines": "admin",
     "GET /v1/admin/voices": "admin",
     "GET /v1/admin/avatars/builds": "admin",
