@@ -233,7 +233,7 @@ export async function joinSession(id, token) {
   const info = await renewToken(known);
   const found = await (await request(path, { headers: { Authorization: `Bearer ${info.engine_token}` } })).json();
   const { ice_servers, ice_transport_policy, listening, avatar_id, tutor_id, tutor_name } = found;
-  const avatar = avatarRecord({ id: avatar_id, tutor_id, name: tutor_name });
+  const avatar = avatarRecord({ id: avatar_id, tutor_id, tutor_name });
   return { info: { ...info, ice_servers, ice_transport_policy, listening }, avatar };
 }
 
