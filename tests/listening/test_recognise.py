@@ -174,6 +174,9 @@ class Segment:
         self.text, self.no_speech_prob, self.avg_logprob = text, no_speech, probability
         self.compression_ratio = ratio
 
+    def __repr__(self) -> str:
+        return repr(self.text)
+
 
 @pytest.mark.parametrize(
     ("segments", "text"),
