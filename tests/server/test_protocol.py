@@ -14,6 +14,7 @@ from aiohttp import ClientWebSocketResponse
 from pipeline.events import Event
 from server import event_ring, session_events
 from server.messages import Incoming, parse
+from server.session import Typed
 from server.session_events import encode
 from tests.rtc.clients import AiortcViewer
 from tests.server.conftest import Serve
@@ -30,7 +31,8 @@ def examples(title: str) -> list[dict[str, Any]]:
 
 
 def events() -> dict[str, type[Event]]:
-    return {kind.type: kind for kind in Event.__subclasses__()}
+    """Those that clients are told of."""
+    return {kind.type: kind for kind in Event.__subclasses__() if kind is not Typed}
 
 
 def answer_to(request_id: str) -> dict[str, Any]:
