@@ -8,6 +8,7 @@ from typing import Protocol
 
 from avatars.avatar import Avatar
 from pipeline.lipsync.engine import Face, LipSyncEngine
+from server.log_context import of_nobody
 
 
 class Lease(Protocol):
@@ -52,7 +53,8 @@ class Faces:
         """The avatar and its face; `release` gives them back. Raises AvatarError."""
         entry = self._entries.get(avatar_id)
         if entry is None:
-            entry = _Entry(asyncio.create_task(asyncio.to_thread(self._open, avatar_id), name=f"open {avatar_id}"))
+            work = asyncio.to_thread(self._open, avatar_id)
+            entry = _Entry(asyncio.create_task(work, name=f"open {avatar_id}", context=of_nobody()))
             self._entries[avatar_id] = entry
         entry.users += 1
         try:

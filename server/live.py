@@ -16,6 +16,7 @@ from pipeline.speaker import Speaker
 from pipeline.timings import Timings
 from server.faces import Faces
 from server.listening import Listening
+from server.log_context import about
 from server.sessions import Session
 from server.settings import Settings
 
@@ -56,6 +57,10 @@ class LiveParts:
 
     async def open(self, session: Session) -> LiveSession:
         """Raises AvatarError when the avatar has gone or is not ready."""
+        with about(session.id):
+            return await self._open(session)
+
+    async def _open(self, session: Session) -> LiveSession:
         opened = await self._faces.acquire(session.avatar_id)
         talk = self._conversation(session)
         try:
@@ -94,6 +99,10 @@ class LiveParts:
 
     async def close(self, session: Session, live: LiveSession) -> None:
         """Always gives the face back, also when closing goes wrong or takes too long."""
+        with about(session.id):
+            await self._close(session, live)
+
+    async def _close(self, session: Session, live: LiveSession) -> None:
         talk, session.conversation = session.conversation, None
         hearing, session.hearing = session.hearing, None
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import structlog
@@ -12,6 +13,7 @@ from aiohttp import web
 from structlog.typing import Processor
 
 from server.access.caller import CALLER
+from server.log_context import about
 from server.problems import Handler, route_of
 from server.settings import ServerSettings
 from server.sparing import Sparing, UnreadableRequests
@@ -66,7 +68,8 @@ async def request_log(request: web.Request, handler: Handler) -> web.StreamRespo
     start = time.monotonic()
     status: int | str = "aborted"
     try:
-        response = await handler(request)
+        with _about(request):
+            response = await handler(request)
         status = response.status
         return response
     finally:
@@ -84,9 +87,9 @@ def _tell(request: web.Request, status: int | str, start: float, left_out: int) 
         "ms": round((time.monotonic() - start) * 1000, 1),
     }
     for key in ("session_id", "avatar_id"):
-        name = request.match_info.get(key)
+        name = _named(request, key)
         if name is not None:
-            fields[key.removesuffix("_id")] = name if name.isprintable() and len(name) <= 64 else "(not an id)"
+            fields[key.removesuffix("_id")] = name
     caller = request.get(CALLER)
     if caller is not None and caller.key_id is not None:
         fields["key"] = caller.key_id
@@ -94,3 +97,15 @@ def _tell(request: web.Request, status: int | str, start: float, left_out: int) 
         fields["refusals_left_out"] = left_out
     quiet = route in _QUIET and status in (200, 304)
     (log.debug if quiet else log.info)("request", **fields)
+
+
+def _about(request: web.Request) -> AbstractContextManager[None]:
+    """What a request for a session logs, and every task that it begins, carries the session's id."""
+    session = _named(request, "session_id")
+    return nullcontext() if session is None else about(session)
+
+
+def _named(request: web.Request, key: str) -> str | None:
+    """An id in the address, as it may be logged."""
+    name = request.match_info.get(key)
+    return name if name is None or (name.isprintable() and len(name) <= 64) else "(not an id)"

@@ -19,6 +19,8 @@ from typing import Any, Protocol
 import structlog
 from aioice import stun
 
+from server.log_context import of_nobody
+
 log = structlog.get_logger(__name__)
 
 Address = tuple[str, int]
@@ -268,7 +270,7 @@ class MediaPorts:
             bound = _bind(host, self._numbers)
             if bound is None:
                 return None
-            port = self._ports[host] = MediaPort(bound, lambda: self._closed(host))
+            port = self._ports[host] = of_nobody().run(MediaPort, bound, lambda: self._closed(host))
             log.info("rtc_port_opened", address=port.name[0], port=port.name[1])
         return port
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from server.log_context import of_nobody
 from server.rtc import private
 from server.rtc.addresses import Place, to_try
 from server.rtc.data_channel import ChannelSink, DataChannel
@@ -115,7 +116,7 @@ class PeerRegistry:
             self._dismiss(entry_id, "refused")
             raise
         if self._watch is None or self._watch.done():
-            self._watch = asyncio.create_task(self._look_after(), name="peers-watch")
+            self._watch = asyncio.create_task(self._look_after(), name="peers-watch", context=of_nobody())
         log.info("peer_answered", session=session_id, peer=entry_id, viewers=self.count(session_id))
         return entry, answer
 
