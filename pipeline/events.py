@@ -132,6 +132,22 @@ class RecordingStopped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class OutputStarted(Event):
+    """Picture and sound are sent on to another server from here on: the student has to be shown that, too."""
+
+    type: ClassVar[str] = "output_started"
+    output_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStopped(Event):
+    """Exactly one for every output that was started."""
+
+    type: ClassVar[str] = "output_stopped"
+    output_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Problem(Event):
     """Something went wrong, or went on by another way; the session lives. `code` is stable.
 

@@ -36,6 +36,7 @@ from server.keys import (
     LOAD_SAMPLER,
     METRICS,
     MODEL,
+    OUTPUTS,
     PEERS,
     PULSE,
     RECORDER,
@@ -63,6 +64,7 @@ from server.parts import (
     build_settings,
     choose_engine,
     language_model,
+    outputs,
     recorder,
     rtc_settings,
     session_limits,
@@ -70,6 +72,7 @@ from server.parts import (
 from server.problems import problem_middleware
 from server.pulse import Pulse
 from server.recorder import api as recorder_api
+from server.recorder import outputs_api
 from server.recordings import Recordings
 from server.records.figures import JournalFigures
 from server.records.records import Records
@@ -124,16 +127,16 @@ def build_app(
         settings, Faces(store, engine), speaker, model, ears, live, timings=metrics.timings, mark=traces.mark
     )
     tokens = open_tokens(settings.access)
-    films = recorder(settings)
+    films, pushes = recorder(settings), outputs(settings, rtc)
     machine = Machine()
     load = Load(machine.cores)
     sessions = Sessions(
         session_limits(settings),
-        films.following(parts.open),
+        pushes.following(films.following(parts.open)),
         parts.close,
         capacity=getattr(engine, "capacity", lambda: None),
         load=load,
-        observers=[metrics, traces, films, records.journal],
+        observers=[metrics, traces, films, pushes, records.journal],
         tokens=tokens,
     )
     for key, voice in _voices(settings):
@@ -146,6 +149,7 @@ def build_app(
     app[ENGINE], app[VOICES], app[MODEL], app[SESSIONS] = engine, book, model, sessions
     app[KEYS], app[TOKENS], app[LIMITER] = keys, tokens, limiter
     app[LISTENING], app[METRICS], app[RECORDER] = ears, metrics, films
+    app[OUTPUTS] = pushes
     app[BUILDER] = AvatarBuilder(store, build_settings(settings), engine.prepare, ended=metrics.happened.built)
     app[LOAD_SAMPLER] = LoadSampler(load, sessions, machine)
     app[RECORDINGS] = Recordings(store.uploads, settings.sessions.audio_disk_mb << 20)
@@ -165,6 +169,7 @@ def build_app(
     access_api.add_routes(app)
     session_events.add_routes(app)
     recorder_api.add_routes(app)
+    outputs_api.add_routes(app)
     add_whep_routes(app, sessions, app[PEERS], "/v1/sessions/{session_id}/whep")
     rtvi.add_routes(app, _version())
     ws.add_routes(app)
@@ -217,6 +222,7 @@ async def _run_parts(app: web.Application) -> AsyncIterator[None]:
         await app[LISTENING].start()
         stack.push_async_callback(app[BUILDER].close)
         await app[BUILDER].start()
+        stack.push_async_callback(app[OUTPUTS].close)
         stack.push_async_callback(app[RECORDER].close)
         await app[RECORDER].start()
         stack.push_async_callback(app[SESSIONS].close)

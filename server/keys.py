@@ -18,6 +18,7 @@ from server.listening import Listening
 from server.load_sampler import LoadSampler
 from server.metrics import Metrics
 from server.pulse import Pulse
+from server.recorder.outputs import Outputs
 from server.recorder.recorder import Recorder
 from server.recordings import Recordings
 from server.records.records import Records
@@ -42,6 +43,7 @@ SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
 RECORDINGS: web.AppKey[Recordings] = web.AppKey("recordings", Recordings)
 RECORDS: web.AppKey[Records] = web.AppKey("records", Records)
 RECORDER: web.AppKey[Recorder] = web.AppKey("recorder", Recorder)
+OUTPUTS: web.AppKey[Outputs] = web.AppKey("outputs", Outputs)
 RTC: web.AppKey[RtcSettings] = web.AppKey("rtc", RtcSettings)
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics", Metrics)
 TRACES: web.AppKey[Traces] = web.AppKey("traces", Traces)

@@ -18,6 +18,7 @@ from pipeline.lipsync.musetalk.installation import Version
 from pipeline.persona import Persona
 from server.limits import Limits
 from server.recorder.limits import Limits as RecordingLimits
+from server.recorder.outputs import Outputs
 from server.recorder.recorder import Recorder
 from server.recorder.shelf import Shelf
 from server.settings import LipSyncSettings, Settings, SettingsError, TutorSettings
@@ -98,6 +99,18 @@ def session_limits(settings: Settings) -> Limits:
         max_cpu=own.max_cpu_percent,
         max_late=own.max_late_ms / 1000,
         speaking_share=own.speaking_share,
+    )
+
+
+def outputs(settings: Settings, rtc: RtcSettings) -> Outputs:
+    """What sends sessions on to other servers."""
+    given = settings.outputs
+    return Outputs(
+        given.allowed_hosts,
+        most=given.max_per_session,
+        give_up=given.give_up_seconds,
+        codec=settings.video.codec,
+        rtc=rtc,
     )
 
 

@@ -57,6 +57,7 @@ class Session:
     hearing: Hearing | None = None
     history: History | None = None
     recording_id: str | None = None  # while it is recorded
+    outputs: set[str] = field(default_factory=set)  # those that it is sent to now
     waited: bool = False  # it was in the waiting line
     ended: bool = False
     events: EventRing = field(default_factory=EventRing)

@@ -23,6 +23,7 @@ def summary(sessions: Sessions, session: Session) -> dict[str, Any]:
         "viewers": sessions.viewers(session),
         "recording": session.recording_id is not None,
         "recording_id": session.recording_id,
+        "outputs": len(session.outputs),
         "created_at": iso(session.created_at),
         "expires_at": iso(time.time() + sessions.remaining(session)),
         **waiting(sessions, session),

@@ -24,6 +24,7 @@ from pipeline.language_model import ModelSettings
 from pipeline.lipsync.musetalk.settings import MuseTalkSettings
 from pipeline.media import VideoSettings
 from pipeline.persona import DEFAULT as DEFAULT_PERSONA
+from server.recorder.targets import ALLOWED_HOST
 
 ROOT = Path(__file__).resolve().parents[1]
 _PREFIX = "LECTERN_"
@@ -233,6 +234,20 @@ class RecordingSettings(_Group):
     max_seconds: Annotated[float, Field(ge=1, le=86_400)] = 7200.0
 
 
+class OutputSettings(_Group):
+    allowed_hosts: tuple[str, ...] = ()
+    max_per_session: Annotated[int, Field(ge=1, le=16)] = 3
+    give_up_seconds: Annotated[float, Field(ge=1, le=86_400)] = 600.0
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not ALLOWED_HOST.fullmatch(host):
+                raise ValueError(f"{host!r} is not a host; write it like live.school.example or 10.0.0.7:1935")
+        return hosts
+
+
 class WebRtcSettings(_Group):
     public_ip: str = ""
     port_min: Annotated[int, Field(ge=0, le=65535)] = 0
@@ -281,6 +296,7 @@ class Settings(BaseSettings):
     sessions: SessionSettings = SessionSettings()
     records: RecordSettings = RecordSettings()
     recording: RecordingSettings = RecordingSettings()
+    outputs: OutputSettings = OutputSettings()
     webrtc: WebRtcSettings = WebRtcSettings()
 
     _layers: ClassVar[_Layers | None] = None

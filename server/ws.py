@@ -129,6 +129,7 @@ class _Conversation:
                     avatar_id=self._session.avatar_id,
                     voice=self._session.voice,
                     recording=self._session.recording_id is not None,
+                    outputs=len(self._session.outputs),
                 )
             case Text():
                 utterance = await speech.ask(self._app, self._session, message.text)

@@ -14,6 +14,20 @@ SILENCE = b"\xf8\xff\xfe"
 """20 ms of silence in mono, as an Opus packet (RFC 6716: full band CELT, an empty frame)."""
 
 
+class Intake(Protocol):
+    """Takes packets on the event loop and never waits; pipeline.outputs.writer.Writer is one."""
+
+    @property
+    def roomy(self) -> bool:
+        """Whether no more than half of what may wait does."""
+
+    def put(self, packet: Packet[Stream], *, sound: bool) -> bool:
+        """False: too much waits already, or it failed; the packet is not taken."""
+
+    def mark(self, mark: Mark) -> None:
+        """Taken whether there is room or not; the same one twice counts once."""
+
+
 class Sink(Protocol):
     """A file or another server. Called on a thread of its own, in order, where it may block for a while."""
 

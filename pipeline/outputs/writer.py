@@ -27,7 +27,7 @@ class _Taken:
 
 
 class Writer:
-    """Use on the event loop. `close` always; nothing is written before the first packet.
+    """An Intake. Use on the event loop. `close` always; nothing is written before the first packet.
 
     ended: called on the event loop, at most once, when the sink failed; what comes afterwards is passed over.
     """
@@ -46,11 +46,9 @@ class Writer:
 
     @property
     def roomy(self) -> bool:
-        """Whether no more than half of what may wait does."""
         return len(self._items) <= QUEUE // 2 and self.failure is None
 
     def put(self, packet: Packet[Stream], *, sound: bool) -> bool:
-        """Never waits. False: too much waits already, or the sink failed; the packet is not taken."""
         with self._came:
             if len(self._items) >= QUEUE or self._closing or self.failure is not None:
                 return False
@@ -59,7 +57,6 @@ class Writer:
         return True
 
     def mark(self, mark: Mark) -> None:
-        """Taken whether there is room or not; the same one twice counts once."""
         with self._came:
             if not self._items or self._items[-1] != mark:
                 self._items.append(mark)

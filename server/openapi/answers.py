@@ -114,6 +114,7 @@ class SessionSummary(_Session):
     viewers: int
     recording: bool
     recording_id: str | None
+    outputs: int
     created_at: datetime
     position: int | None = None
     estimated_seconds: int | None = None

@@ -95,6 +95,11 @@ CODES: dict[str, tuple[int, ...]] = {
     "recording_not_found": (404,),
     "recording_empty": (404,),
     "recordings_full": (507,),
+    # outputs
+    "outputs_off": (503,),
+    "output_forbidden": (403,),
+    "output_not_found": (404,),
+    "too_many_outputs": (409,),
     # WebRTC
     "bad_sdp": (400, 422),
     "sdp_too_large": (400,),

@@ -21,6 +21,7 @@ Tag = Literal[
     "Tutors and records",
     "WebRTC",
     "Recordings",
+    "Outputs",
     "Operating",
     "Administration",
     "Other clients",

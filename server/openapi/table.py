@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
-from server.openapi import admin, avatars, operating, recordings, records, sessions, tutors, webrtc
+from server.openapi import admin, avatars, operating, outputs, recordings, records, sessions, tutors, webrtc
 from server.openapi.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -16,6 +16,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *records.OPERATIONS,
     *webrtc.OPERATIONS,
     *recordings.OPERATIONS,
+    *outputs.OPERATIONS,
     *operating.OPERATIONS,
     *admin.OPERATIONS,
 )

@@ -284,7 +284,7 @@ class Peer:
         self._senders.append(sender)
         transceiver = self._pc.getTransceivers()[-1]
         # Before setRemoteDescription: aiortc ignores later preferences.
-        transceiver.setCodecPreferences(_preferences(kind, mime))
+        transceiver.setCodecPreferences(preferences(kind, mime))
         if kind == "video":
             private.watch_feedback(
                 sender,
@@ -344,7 +344,7 @@ class Peer:
             self._viewer.report_estimate(bitrate)
 
 
-def _preferences(kind: str, mime: str) -> list[RTCRtpCodecCapability]:
+def preferences(kind: str, mime: str) -> list[RTCRtpCodecCapability]:
     """The session's codec alone (H.264: constrained baseline first, as it is encoded), with retransmission."""
     able = RTCRtpSender.getCapabilities(kind).codecs
     chosen = [codec for codec in able if codec.mimeType == mime]

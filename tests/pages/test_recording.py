@@ -46,18 +46,23 @@ async def test_who_comes_later_or_comes_back_sees_it_too(server: FakeServer, ope
     await expect(page.locator("#recording")).to_be_hidden()
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-async def test_it_hides_nothing(server: FakeServer, open_page: OpenPage, width: int) -> None:
-    page = await open_page(server.url, viewport={"width": width, "height": 844})
+async def test_it_is_shown_when_it_is_sent_on_and_hides_nothing(server: FakeServer, open_page: OpenPage) -> None:
+    page = await open_page(server.url, viewport={"width": 390, "height": 844})
     server.recording = True
     await start(page)
-    mark = page.locator("#recording")
-    await expect(mark).to_be_visible()
-    boxes = [await page.locator(name).bounding_box() for name in ("#recording", ".chip", "#status", "#doing")]
+    sent = page.locator("#outputs")
+    await expect(sent).to_be_hidden()
+    for name in ("o1", "o2"):
+        await server.tell(only(server), type="output_started", output_id=name)
+    await expect(sent).to_have_text("Being broadcast")
+    await server.tell(only(server), type="output_stopped", output_id="o1")
+    boxes = [
+        await page.locator(name).bounding_box() for name in ("#recording", "#outputs", ".chip", "#status", "#doing")
+    ]
     shown = [box for box in boxes if box]
-    assert len(shown) >= 3
+    assert len(shown) >= 4
     for n, one in enumerate(shown):
-        assert 0 <= one["x"] <= one["x"] + one["width"] <= width
+        assert 0 <= one["x"] <= one["x"] + one["width"] <= 390
         for two in shown[n + 1 :]:
             apart = (
                 one["x"] + one["width"] <= two["x"]
@@ -66,3 +71,5 @@ async def test_it_hides_nothing(server: FakeServer, open_page: OpenPage, width: 
                 or two["y"] + two["height"] <= one["y"]
             )
             assert apart, (one, two)
+    await server.tell(only(server), type="output_stopped", output_id="o2")
+    await expect(sent).to_be_hidden()

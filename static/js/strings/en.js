@@ -78,6 +78,10 @@ export const en = {
   "recording.title": "The tutor's picture and voice are being recorded. Your microphone is not.",
   "recording.started": "This session is being recorded now.",
   "recording.stopped": "The recording has stopped.",
+  "recording.sent": "Being broadcast",
+  "recording.sentTitle": "The tutor's picture and voice are being sent to another place as well. Your microphone is not.",
+  "recording.sentStarted": "This session is being broadcast now.",
+  "recording.sentStopped": "The broadcast has stopped.",
 
   "doing.idle": "Your turn",
   "doing.listening": "Listening…",

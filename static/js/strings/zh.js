@@ -78,6 +78,10 @@ export const zh = {
   "recording.title": "老师的画面和声音正在录制；你的麦克风不会被录下。",
   "recording.started": "现在开始录制本次会话。",
   "recording.stopped": "录制已停止。",
+  "recording.sent": "正在转播",
+  "recording.sentTitle": "老师的画面和声音正在同时转播到别处；你的麦克风不会被转播。",
+  "recording.sentStarted": "现在开始转播本次会话。",
+  "recording.sentStopped": "转播已停止。",
 
   "doing.idle": "轮到你了",
   "doing.listening": "正在听…",

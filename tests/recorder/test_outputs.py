@@ -1,0 +1,277 @@
+"""Sessions sent on to RTMP and WHIP servers: what arrives, what happens when they fail, and who may."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.events import SpeechEnded
+from pipeline.outputs.link import LinkError
+from pipeline.outputs.rtmp import RtmpLink
+from server.keys import OUTPUTS
+from server.recorder import output as outputs
+from server.recorder.whip import WhipLink
+from server.rtc.settings import RtcSettings
+from tests.pipeline.conftest import OpenShow
+from tests.recorder.receivers import RtmpReceiver, free_port, whip_endpoint
+from tests.rtc.clients import until
+from tests.rtc.fakes import FakeLive
+from tests.server.conftest import Running, Serve, problem
+
+HOSTS = {"allowed_hosts": ("127.0.0.1",)}
+KEY, TOKEN = "the-stream-key", "the-bearer-token"
+
+
+@pytest.fixture(autouse=True)
+def _tries_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(outputs, "LONGEST_PAUSE", 0.2)
+
+
+async def begin(server: Running, session_id: str, **body: Any) -> dict[str, Any]:
+    answer = await server.client.post(f"/v1/sessions/{session_id}/outputs", json=body)
+    assert answer.status == 201, await answer.text()
+    made: dict[str, Any] = await answer.json()
+    assert answer.headers["Location"] == f"/v1/sessions/{session_id}/outputs/{made['output_id']}"
+    return made
+
+
+async def until_state(server: Running, session_id: str, output_id: str, state: str) -> dict[str, Any]:
+    output = server.app[OUTPUTS].find(server.sessions.get(session_id), output_id)
+    await until(lambda: output.state == state, 20)
+    answer = await server.client.get(f"/v1/sessions/{session_id}/outputs/{output_id}")
+    body: dict[str, Any] = await answer.json()
+    return body
+
+
+async def test_rtmp_brings_picture_and_sound_of_one_instant(show: OpenShow) -> None:
+    port = free_port()
+    receiver = RtmpReceiver(port)
+    connected = asyncio.Event()
+    async with show() as stage:
+        link = RtmpLink(f"rtmp://127.0.0.1:{port}/live/key")
+        pushing = asyncio.create_task(link.push(stage.live, connected.set))  # type: ignore[arg-type]
+        await asyncio.wait_for(connected.wait(), 20)
+        await receiver.until(10)
+        await stage.event(SpeechEnded, stage.live.say("one two three"))
+        await receiver.until(len(receiver.film.pictures) + 25)
+        pushing.cancel()
+        await asyncio.gather(pushing, return_exceptions=True)
+    await until(receiver.ended.is_set, 20)
+    film = receiver.film
+    assert film.codecs == ["h264", "aac"]
+    assert len(film.loud) > 15
+    speaking = [at for at, mouth in film.pictures if mouth > 0.6]
+    assert speaking[0] - film.loud[0] == pytest.approx(0.04, abs=0.045), "AAC's packets are 21 ms long"
+
+
+async def test_rtmp_comes_back_and_disturbs_nobody(serve: Serve) -> None:
+    server = await serve(outputs=HOSTS)
+    made = await server.session()
+    port = free_port()
+    url = f"rtmp://127.0.0.1:{port}/live/{KEY}"
+    first = RtmpReceiver(port, f"live/{KEY}")
+    output = await begin(server, made["session_id"], type="rtmp", url=url)
+    assert output["url"] == f"rtmp://127.0.0.1:{port}/live/…"
+    await first.until(10)
+    live = await until_state(server, made["session_id"], output["output_id"], "live")
+    assert live["connected_at"]
+    watching = server.lives[0].join()
+    await first.stop()
+    broken = await until_state(server, made["session_id"], output["output_id"], "waiting")
+    assert broken["last_error"]["code"] in ("broken", "unreachable", "refused")
+    began = time.monotonic()
+    for _ in range(25):  # who watches the session notices nothing
+        await asyncio.wait_for(watching.video(), 5)
+    assert time.monotonic() - began < 5
+    second = RtmpReceiver(port, f"live/{KEY}")
+    await second.until(10)
+    again = await until_state(server, made["session_id"], output["output_id"], "live")
+    assert again["attempts"] >= 2
+    assert second.film.loud
+    await server.client.delete(f"/v1/sessions/{made['session_id']}/outputs/{output['output_id']}")
+    await until(second.ended.is_set, 20)
+
+
+async def test_whip_brings_picture_and_sound_and_comes_back(serve: Serve) -> None:
+    server = await serve(outputs=HOSTS)
+    made = await server.session()
+    async with whip_endpoint() as endpoint:
+        output = await begin(server, made["session_id"], type="whip", url=endpoint.url, token=TOKEN)
+        await until(lambda: len(endpoint.calls) == 1, 20)
+        call = endpoint.calls[0]
+        await until(lambda: call.pictures >= 10 and call.loudness > 0.1, 20)
+        assert call.headers["Authorization"] == f"Bearer {TOKEN}"
+        assert (await until_state(server, made["session_id"], output["output_id"], "live"))["attempts"] == 1
+        await call.close()  # the server goes away
+        await until(lambda: len(endpoint.calls) == 2 and endpoint.calls[1].pictures >= 5, 20)
+        shown = await until_state(server, made["session_id"], output["output_id"], "live")
+        assert shown["last_error"]["code"] == "broken"
+        assert len(endpoint.deleted) == 1, "what was made for the first connection"
+        answer = await server.client.delete(f"/v1/sessions/{made['session_id']}/outputs/{output['output_id']}")
+        assert answer.status == 204
+        assert len(endpoint.deleted) == 2
+        assert endpoint.deleted[1]["Authorization"] == f"Bearer {TOKEN}"
+        assert (await (await server.client.get(f"/v1/sessions/{made['session_id']}/outputs")).json())["total"] == 0
+
+
+async def test_an_output_keeps_its_session_awake_and_ends_with_it(serve: Serve) -> None:
+    server = await serve(outputs=HOSTS, sessions={"leave_seconds": 0.0})
+    made = await server.session()
+    url = f"/v1/sessions/{made['session_id']}"
+    async with whip_endpoint() as endpoint:
+        async with server.client.ws_connect(made["engine_url"]) as socket:
+            await socket.send_json({"type": "init"})
+            assert (await socket.receive_json(timeout=10))["outputs"] == 0
+            output = await begin(server, made["session_id"], type="whip", url=endpoint.url)
+            told = await socket.receive_json(timeout=10)
+            assert told == {"type": "output_started", "output_id": output["output_id"]}
+        await until(lambda: bool(endpoint.calls) and endpoint.calls[0].pictures >= 10, 20)
+        assert (await (await server.client.get(url)).json())["outputs"] == 1
+        assert not server.lives[0].closed
+        assert (await server.client.delete(url)).status == 204
+        await until(lambda: len(endpoint.deleted) == 1)
+        await until(lambda: server.lives[0].closed)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "final"),
+    [
+        ((401, "", {}), "refused", True),
+        ((500, "", {}), "refused", False),
+        ((404, "", {}), "refused", True),
+        ((201, "hello", {}), "bad_answer", False),
+        ((201, "x" * 70_000, {}), "bad_answer", False),
+        ((307, "", {"Location": "http://169.254.169.254/whip"}), "refused", True),
+        ((307, "", {"Location": "/whip"}), "bad_answer", False),
+        ((201, "hello", {"Location": "file:///etc/passwd"}), "refused", True),
+    ],
+)
+async def test_whip_endpoints_that_are_none(answer: Any, code: str, final: bool) -> None:
+    async with FakeLive() as live, whip_endpoint() as endpoint:
+        endpoint.answer = answer
+        link = WhipLink(endpoint.url, TOKEN, "h264", RtcSettings(), lambda url: url.startswith("http://127.0.0.1:"))
+        with pytest.raises(LinkError) as wrong:
+            await link.push(live, lambda: None)
+        assert (wrong.value.code, wrong.value.final) == (code, final), str(wrong.value)
+        assert TOKEN not in str(wrong.value)
+        assert not live.viewers
+
+
+async def test_a_token_that_is_not_taken_is_not_tried_again(serve: Serve) -> None:
+    server = await serve(outputs=HOSTS)
+    made = await server.session()
+    async with whip_endpoint() as endpoint:
+        endpoint.answer = (403, "", {})
+        output = await begin(server, made["session_id"], type="whip", url=endpoint.url, token=TOKEN)
+        shown = await until_state(server, made["session_id"], output["output_id"], "failed")
+        assert (shown["attempts"], shown["last_error"]["code"]) == (1, "refused")
+        assert "token" in shown["last_error"]["message"]
+
+
+async def test_what_never_connects_is_given_up_and_secrets_stay_secret(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = await serve(outputs={**HOSTS, "give_up_seconds": 1.0})
+    made = await server.session()
+    url = f"/v1/sessions/{made['session_id']}/outputs"
+    async with whip_endpoint() as endpoint:
+        endpoint.answer = (500, TOKEN, {})
+        whip = await begin(server, made["session_id"], type="whip", url=f"{endpoint.url}?k={KEY}", token=TOKEN)
+        rtmp = await begin(
+            server, made["session_id"], type="rtmp", url=f"rtmp://127.0.0.1:{free_port()}/live/{KEY}", token=TOKEN
+        )
+        shown = await until_state(server, made["session_id"], whip["output_id"], "failed")
+        assert shown["attempts"] == len(endpoint.calls) >= 2
+        shown = await until_state(server, made["session_id"], rtmp["output_id"], "failed")
+        assert shown["last_error"]["code"] == "unreachable"
+    listed = await (await server.client.get(url)).text()
+    told = listed + capsys.readouterr().out
+    assert "output_failed" in told
+    assert KEY not in told
+    assert TOKEN not in told
+
+
+async def test_what_cannot_be_asked(serve: Serve) -> None:
+    server = await serve(outputs={**HOSTS, "max_per_session": 1})
+    url = f"/v1/sessions/{(await server.session())['session_id']}/outputs"
+    rtmp = f"rtmp://127.0.0.1:{free_port()}/live/key"
+
+    async def ask(**body: Any) -> Any:
+        return await server.client.post(url, json=body)
+
+    await problem(await ask(type="rtmp", url="rtmp://10.1.2.3/live/key"), 403, "output_forbidden")
+    await problem(await ask(type="whip", url="http://localhost/whip"), 403, "output_forbidden")
+    body = await problem(await ask(type="rtmp", url="file:///etc/passwd"), 422, "invalid_request")
+    assert "passwd" not in str(body)
+    await problem(await ask(type="srt", url=rtmp), 422, "invalid_request")
+    await problem(await ask(type="rtmp"), 422, "invalid_request")
+    await problem(await server.client.get(f"{url}/nobody"), 404, "output_not_found")
+    await problem(await server.client.delete(f"{url}/nobody"), 404, "output_not_found")
+    await problem(await server.client.post("/v1/sessions/nobody/outputs", json={}), 404, "session_not_found")
+    assert (await ask(type="rtmp", url=rtmp)).status == 201
+    await problem(await ask(type="rtmp", url=rtmp), 409, "too_many_outputs")
+
+
+async def test_outputs_are_off_until_hosts_are_named(serve: Serve) -> None:
+    server = await serve()
+    url = f"/v1/sessions/{(await server.session())['session_id']}/outputs"
+    body = await problem(
+        await server.client.post(url, json={"type": "rtmp", "url": "rtmp://127.0.0.1/a/b"}), 503, "outputs_off"
+    )
+    assert "outputs.allowed_hosts" in body["detail"]
+
+
+async def test_rtmp_needs_h264(serve: Serve) -> None:
+    server = await serve(outputs=HOSTS, video={"codec": "vp8"})
+    url = f"/v1/sessions/{(await server.session())['session_id']}/outputs"
+    answer = await server.client.post(url, json={"type": "rtmp", "url": "rtmp://127.0.0.1/a/b"})
+    await problem(answer, 422, "codec_unsupported")
+
+
+async def test_a_students_token_opens_none_of_it(serve: Serve) -> None:
+    server = await serve(server={"api_key": "school"}, outputs=HOSTS)
+    key = {"Authorization": "Bearer school"}
+    body = {"avatar_id": "ada", "student_id": "s"}
+    made = await (await server.client.post("/v1/sessions", json=body, headers=key)).json()
+    url = f"/v1/sessions/{made['session_id']}/outputs"
+    token = {"Authorization": f"Bearer {made['engine_token']}"}
+    for method, path in (("POST", url), ("GET", url), ("GET", f"{url}/x"), ("DELETE", f"{url}/x")):
+        for headers in (token, {}):
+            answer = await server.client.request(method, path, headers=headers, json={})
+            assert answer.status in (401, 403), (method, path)
+
+
+def children(name: str) -> list[int]:
+    """Processes of this one whose command line has that word."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            if name in (each / "cmdline").read_text():
+                found.append(int(each.name))
+        except OSError:
+            continue
+    return found
+
+
+async def test_a_server_that_takes_nothing_is_left_and_no_process_stays(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.outputs import rtmp
+
+    monkeypatch.setattr(rtmp, "IO_SECONDS", 1.0)
+    deaf = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = deaf.sockets[0].getsockname()[1]
+    server = await serve(outputs={**HOSTS, "give_up_seconds": 1.0})
+    made = await server.session()
+    before = set(children("rtmp_child"))
+    output = await begin(server, made["session_id"], type="rtmp", url=f"rtmp://127.0.0.1:{port}/live/key")
+    await until(lambda: bool(set(children("rtmp_child")) - before), 10)
+    shown = await until_state(server, made["session_id"], output["output_id"], "failed")
+    assert shown["last_error"]["code"] == "timeout"
+    await until(lambda: not set(children("rtmp_child")) - before, 10)
+    deaf.close()
