@@ -23,6 +23,7 @@ import { request } from "./api.js";
  * @property {string | null} tutor_id
  * @property {string} avatar_id
  * @property {number} viewers
+ * @property {number} [position] in the waiting line
  * @property {number} seconds
  * @property {string | null} doing
  * @property {Figures | null} figures
@@ -47,6 +48,11 @@ import { request } from "./api.js";
 
 /** @typedef {{settings: Record<string, Record<string, any>>, changed: string[]}} Configuration */
 
+/**
+ * A turn: *_ms since it began, null where a stage was not reached.
+ * @typedef {{at: string, session_id: string, avatar_id: string, utterance_id: string, kind: string, outcome: string, characters: number, waited_ms: number, words_ms: number | null, model_ms: number | null, sentence_ms: number | null, voice_ms: number | null, sound_ms: number | null, mouth_ms: number | null, total_ms: number}} Turn
+ */
+
 const ROOT = "/v1/admin";
 
 /** @param {string} path @returns {Promise<any>} */
@@ -68,6 +74,9 @@ export async function stopSession(id) {
 export async function thumbnail(id) {
   return (await request(`${ROOT}/sessions/${encodeURIComponent(id)}/thumbnail.jpg`, { timeout: 5000 })).blob();
 }
+
+/** @param {number} count @returns {Promise<Turn[]>} the newest first */
+export const turns = async (count) => (await get(`${ROOT}/turns?limit=${count}`)).turns;
 
 /** @returns {Promise<Capacity>} */
 export const capacity = () => get(`${ROOT}/capacity`);

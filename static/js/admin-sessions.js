@@ -129,7 +129,8 @@ export class SessionCards {
       mark(node, "data-status", session.status);
       mark(still.image, "alt", t("admin.picture", { student }));
       write(name, student);
-      write(badge, has(`admin.state.${session.status}`) ? t(`admin.state.${session.status}`) : session.status);
+      const status = has(`admin.state.${session.status}`) ? t(`admin.state.${session.status}`) : session.status;
+      write(badge, session.position ? t("admin.place", { n: session.position }) : status);
       mark(badge, "class", `badge ${session.status}`);
       const since = t("admin.since", { time: duration(session.seconds) });
       write(about, `${t("admin.with", { tutor: session.tutor_id ?? session.avatar_id })} · ${since}`);

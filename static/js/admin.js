@@ -7,6 +7,7 @@ import { CapacityBars } from "./admin-capacity.js";
 import { ConfigurationView } from "./admin-config.js";
 import { PartLists } from "./admin-parts.js";
 import { SessionCards } from "./admin-sessions.js";
+import { TurnChart } from "./admin-turns.js";
 import { ApiError } from "./api.js";
 import { startChrome } from "./chrome.js";
 import { sure } from "./confirm.js";
@@ -29,6 +30,7 @@ const RARE = 30000;
 const poll = new Poll();
 const sessions = new SessionCards(() => void poll.now(live));
 const bars = new CapacityBars();
+const turns = new TurnChart();
 const avatars = new AvatarPanels(() => void poll.now(disk));
 const parts = new PartLists();
 const config = new ConfigurationView();
@@ -76,7 +78,7 @@ async function key() {
 }
 
 const live = guarded(async () => {
-  const [code] = await Promise.all([bars.refresh(), sessions.refresh(), avatars.refreshBuilds()]);
+  const [code] = await Promise.all([bars.refresh(), sessions.refresh(), turns.refresh(), avatars.refreshBuilds()]);
   refused = code;
 });
 const state = guarded(async () => {

@@ -147,6 +147,32 @@ async def test_builds_that_failed_are_named(serve: Serve) -> None:
     assert (found["running"], found["waiting"], found["failed"], found["ready"]) == ([], [], [], 1)
 
 
+async def test_turns_tell_their_stages_and_no_text(serve: Serve) -> None:
+    running = await serve()
+    one, two = await running.session(), await running.session()
+    for made, text in ((one, "First."), (two, "Second one."), (one, "Third.")):
+        path = f"/v1/sessions/{made['session_id']}"
+        assert (await running.client.post(f"{path}/say", json={"text": text})).status == 202
+        running.lives[0 if made is one else 1].finish()
+    found = (await get(running, "turns"))["turns"]
+    assert [(turn["session_id"], turn["characters"]) for turn in found] == [
+        (one["session_id"], 6),
+        (two["session_id"], 11),
+        (one["session_id"], 6),
+    ]
+    assert found[0]["kind"] == "said"
+    assert found[0]["outcome"] == "finished"
+    assert found[0]["sound_ms"] >= 0
+    assert found[0]["model_ms"] is None
+    assert "Third" not in str(found)
+    assert (await get(running, "turns?limit=1"))["total"] == 1
+    assert (await get(running, f"turns?session_id={two['session_id']}"))["total"] == 1
+    row = await get(running, f"sessions/{one['session_id']}")
+    assert row["figures"]["say_to_sound_ms"] == round(found[0]["sound_ms"])
+    for limit in ("0", "201", "x", "１"):
+        await problem(await running.client.get(f"/v1/admin/turns?limit={limit}"), 400, "bad_request")
+
+
 async def test_the_configuration_in_force(serve: Serve) -> None:
     running = await serve(webrtc={"turn_password": "turn-pass-word"}, sessions={"max_sessions": 3})
     found = await get(running, "config")

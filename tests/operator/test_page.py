@@ -47,6 +47,14 @@ async def test_the_day_of_an_operator(serve: Serve, open_page: OpenPage) -> None
     await expect(card.locator(".badge")).to_have_text("Live")
     assert await card.evaluate("node => node.kept")  # written anew where it differs, not made anew
 
+    said = await running.client.post(f"/v1/sessions/{made['session_id']}/say", json={"text": "Good morning."})
+    assert said.status == 202
+    assert (await running.client.post(f"/v1/sessions/{made['session_id']}/interrupt")).status == 200
+    turn = page.locator("#turns .turn")
+    await expect(turn.locator(".badge")).to_have_text("interrupted")
+    await expect(turn.locator(".turn-about small")).to_have_text("said by the school · 13 characters · ada")
+    await expect(card.locator("dd").first).to_have_text(await turn.locator(".turn-sound").inner_text())
+
     await card.get_by_label("Stop the session of li-wei").click()
     await page.keyboard.press("Escape")  # not that easily
     assert len(running.sessions.all()) == 1
