@@ -9,8 +9,12 @@ from pathlib import Path
 import psutil
 
 _BUSY = ("user", "system", "irq", "softirq", "steal")
-_REST = ("nice", "idle", "iowait")
-"""Work at a lower priority (nice) gives way to sessions: avatars being prepared, the recogniser."""
+_NICE = ("nice",)
+"""Work at a lower priority gives way to sessions: avatars being prepared, the recogniser. It counts as work only where
+the server itself runs at a lower priority.
+"""
+
+_IDLE = ("idle", "iowait")
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -33,6 +37,9 @@ class Machine:
     def __init__(self, cgroups: Path = _CGROUPS) -> None:
         self._process = psutil.Process()
         self._cpus = _allowed(self._process)
+        niced = int(self._process.nice()) > 0
+        self._busy: tuple[str, ...] = (*_BUSY, *_NICE) if niced else _BUSY
+        self._rest: tuple[str, ...] = _IDLE if niced else (*_NICE, *_IDLE)
         self._group = _group(cgroups)
         self._quota = _quota(self._group)
         self.cores = min(float(len(self._cpus)), self._quota or float("inf"))
@@ -55,8 +62,8 @@ class Machine:
     def _count(self) -> _Counters:
         times = psutil.cpu_times(percpu=True)
         mine = [times[cpu] for cpu in self._cpus if cpu < len(times)]
-        busy = sum(getattr(each, name, 0.0) for each in mine for name in _BUSY)
-        rest = sum(getattr(each, name, 0.0) for each in mine for name in _REST)
+        busy = sum(getattr(each, name, 0.0) for each in mine for name in self._busy)
+        rest = sum(getattr(each, name, 0.0) for each in mine for name in self._rest)
         own = self._process.cpu_times()
         return _Counters(time.monotonic(), busy, busy + rest, own.user + own.system, _group_seconds(self._group))
 

@@ -57,6 +57,12 @@ class Interrupt(_Incoming):
     type: Literal["interrupt"]
 
 
+class Stay(_Incoming):
+    """Somebody is there, though nobody says anything: counts as talk for the idle time-out."""
+
+    type: Literal["stay"]
+
+
 class WebRtcOffer(_Incoming):
     """Watch through this socket: its viewer goes when the socket goes."""
 
@@ -76,7 +82,7 @@ class WebRtcIceCandidate(_Incoming):
 
 
 Incoming = Annotated[
-    Init | Text | Say | Audio | Interrupt | WebRtcOffer | WebRtcIceCandidate, Field(discriminator="type")
+    Init | Text | Say | Audio | Interrupt | Stay | WebRtcOffer | WebRtcIceCandidate, Field(discriminator="type")
 ]
 _INCOMING: TypeAdapter[Incoming] = TypeAdapter(Incoming)
 

@@ -256,6 +256,11 @@ class Sessions:
         if self.place(session) is None:
             await self.wake(session)
 
+    def touch(self, session: Session) -> None:
+        """Somebody is there: as if something had been said."""
+        if self._admission.touch(session.id, self._clock()):
+            self._watch.look_soon()
+
     @contextlib.contextmanager
     def present(self, session: Session, ender: Ender | None = None) -> Iterator[None]:
         """Somebody (a viewer's peer, a WebSocket) is there for as long as the block lasts; it keeps the session alive.

@@ -17,6 +17,7 @@ from server.messages import (
     Interrupt,
     MessageError,
     Say,
+    Stay,
     Text,
     WebRtcIceCandidate,
     WebRtcOffer,
@@ -145,6 +146,8 @@ class _Conversation:
                 self._answer(message, "processing_status", status="thinking", utterance_id=utterance)
             case Interrupt():
                 speech.interrupt(self._session)
+            case Stay():
+                self._sessions.touch(self._session)
             case WebRtcOffer():
                 await self._watch(message)
             case WebRtcIceCandidate():

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from pipeline.events import Event
 from server import speech
+from server.keys import SESSIONS
 from server.problems import ProblemError, as_problem
 from server.rtc.data_channel import DataChannel, Refusal
 from server.rtvi.messages import (
@@ -135,6 +136,9 @@ class Link:
 
     async def _command(self, incoming: ClientMessage) -> Any:
         match incoming.data.t:
+            case "stay":
+                self._app[SESSIONS].touch(self._session)
+                return {}
             case "interrupt":
                 return {"generation": speech.interrupt(self._session)}
             case "say":
@@ -143,7 +147,7 @@ class Link:
                 except ValidationError as failure:
                     raise MessageError("say takes a text, and perhaps a voice.", incoming.id) from failure
                 return {"utterance_id": await speech.say(self._app, self._session, say.text, say.voice)}
-        raise MessageError("A client-message is interrupt or say.", incoming.id)
+        raise MessageError("A client-message is interrupt, say or stay.", incoming.id)
 
     def _tell(self, event: Event) -> None:
         now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")

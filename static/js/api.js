@@ -38,6 +38,9 @@ import { t } from "./i18n.js";
  * @property {RTCIceServer[]} ice_servers
  * @property {RTCIceTransportPolicy} [ice_transport_policy]
  * @property {Listening} [listening]
+ * @property {"waiting" | "starting" | "ready" | "active" | "asleep"} [status]
+ * @property {number} [position] in the line, while it waits; 1 is the next
+ * @property {number | null} [estimated_seconds] a guess at how long that will be
  */
 
 export class ApiError extends Error {
@@ -185,12 +188,12 @@ export async function showPreview(image, id) {
   }
 }
 
-/** @param {string} avatarId @param {string} student @returns {Promise<SessionInfo>} */
-export async function createSession(avatarId, student) {
+/** @param {string} avatarId @param {string} student @param {boolean} wait in line, where there is no room @returns {Promise<SessionInfo>} */
+export async function createSession(avatarId, student, wait) {
   const response = await request("/v1/sessions", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ avatar_id: avatarId, student_id: student }),
+    body: JSON.stringify({ avatar_id: avatarId, student_id: student, ...(wait ? { wait } : {}) }),
   });
   return response.json();
 }

@@ -116,6 +116,10 @@ export class Conversation {
       toast(t("student.tooLong", { count: text.length, max: MOST_TEXT }), "bad", "tooLong");
       return false;
     }
+    if (this.session?.place) {
+      toast(t("queue.notYet"), "info", "notYet");
+      return false;
+    }
     const request = `q${(this.requests += 1)}`;
     if (!this.session?.send({ type: "text", text, request_id: request })) {
       toast(t("student.notConnected"), "bad", "notConnected");

@@ -21,6 +21,7 @@ const SAME = {
   not_ready: "avatar_not_ready",
   wrong_token: "unauthorized",
   internal_error: "server",
+  not_started: "server",
   http_507: "disk_full",
 };
 
@@ -64,6 +65,6 @@ export function needsKey(error) {
 
 /** Whether a capacity limit was met: then waiting helps. @param {unknown} error @returns {error is ApiError} */
 export function isCapacity(error) {
-  if (!(error instanceof ApiError) || error.code === "turn_unavailable") return false;
+  if (!(error instanceof ApiError) || error.code === "turn_unavailable" || error.code === "draining") return false;
   return codeOf(error.code) === "capacity" || error.status === 503;
 }

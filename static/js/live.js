@@ -1,11 +1,13 @@
 /**
  * A live session: made on the server, its picture and sound by WHEP, its messages by WebSocket; kept alive.
  *
- * Its token is renewed while it is good. When the network goes away both halves come back by themselves, with a back-off, for as long as `PATIENCE`; a
- * session that the server gave up meanwhile is replaced by a new one on the same avatar.
+ * Its token is renewed while it is good. When the network goes away both halves come back by themselves, with a
+ * back-off, for as long as `PATIENCE`; a session that the server gave up meanwhile is replaced by a new one on the same
+ * avatar. Where the server has no room it waits in line, if that is wanted, and goes on by itself when it is its turn.
  *
- * Events: `state` (detail: State), `stream` (detail: MediaStream), `message` (detail: a server message),
- * `over` (detail: Over), once, when nothing more will come.
+ * Events: `state` (detail: State), `place` (detail: Place or null: it does not wait any more), `stream` (detail:
+ * MediaStream), `message` (detail: a server message), `unplugged` (the messages' channel closed), `over` (detail: Over),
+ * once, when nothing more will come.
  */
 
 import { ApiError, createSession, endSession, probeSession, renewToken } from "./api.js";
@@ -13,9 +15,11 @@ import { delay, pause } from "./backoff.js";
 import { Channel } from "./channel.js";
 import { LinkWatch, look } from "./link.js";
 import { MediaError, WhepClient } from "./rtc.js";
+import { waitForTurn } from "./turn.js";
 
-/** @typedef {"idle" | "connecting" | "live" | "weak" | "reconnecting" | "ended" | "failed"} State */
-/** @typedef {{reason: "left" | "closed" | "lost" | "error", error?: unknown}} Over */
+/** @typedef {"idle" | "waiting" | "connecting" | "live" | "weak" | "reconnecting" | "ended" | "failed"} State */
+/** why: the server's reason. @typedef {{reason: "left" | "closed" | "lost" | "error", error?: unknown, why?: string}} Over */
+/** @typedef {import("./turn.js").Place} Place */
 
 /** How long to try before giving up, ms. */
 export const PATIENCE = 90_000;
@@ -42,13 +46,21 @@ const isRefused = (error) =>
 export class LiveSession extends EventTarget {
   /**
    * @param {string} avatarId @param {string} student
-   * @param {{talks?: boolean, joined?: import("./api.js").SessionInfo | null}} [options] talks: the student may speak;
-   * joined: a session that somebody else made: it is joined, left and not replaced
+   * @param {{talks?: boolean, waits?: boolean, joined?: import("./api.js").SessionInfo | null}} [options] talks: the
+   * student may speak; waits: in line, if there is no room; joined: a session that somebody else made: it is joined, left
+   * and not replaced
    */
-  constructor(avatarId, student, { talks = false, joined = null } = {}) {
+  constructor(avatarId, student, { talks = false, waits = false, joined = null } = {}) {
     super();
     this.talks = talks;
+    this.waits = waits;
     this.joined = joined;
+    /** Where it is in the line. @type {Place | null} */
+    this.place = null;
+    /** What the server said last that went wrong. @type {ApiError | null} */
+    this.trouble = null;
+    /** The server told that it stops: then it did not end this session on purpose. */
+    this.stopping = false;
     this.avatarId = avatarId;
     this.student = student;
     /** @type {State} */
@@ -59,6 +71,8 @@ export class LiveSession extends EventTarget {
     this.media = null;
     /** @type {Channel | null} */
     this.channel = null;
+    /** The channel that the first message went out on. @type {Channel | null} */
+    this.greeted = null;
     this.stopper = new AbortController();
     this.wasLive = false;
     this.repairing = false;
@@ -82,7 +96,7 @@ export class LiveSession extends EventTarget {
     try {
       await this.#openAll();
     } catch (error) {
-      this.#finish("failed", { reason: "error", error });
+      if (!this.over) this.#finish("failed", { reason: "error", error });
       return;
     }
     if (this.over) return;
@@ -93,7 +107,7 @@ export class LiveSession extends EventTarget {
 
   /** @param {object} message @returns {boolean} whether it left */
   send(message) {
-    return this.channel?.send(message) ?? false;
+    return this.place === null && (this.channel?.send(message) ?? false);
   }
 
   /** Make the tutor stop at once. */
@@ -107,15 +121,57 @@ export class LiveSession extends EventTarget {
   }
 
   async #openAll() {
-    this.info = this.joined ?? (await createSession(this.avatarId, this.student));
-    this.#renewLater();
-    if (this.over) {
-      if (this.joined) return;
-      // The student left while the server was still making the session.
-      void endSession(this.info, true).catch((error) => console.info("lectern: not ended", error));
-      return;
+    for (;;) {
+      this.info = this.joined ?? (await createSession(this.avatarId, this.student, this.waits));
+      this.#renewLater();
+      if (this.over) {
+        if (this.joined) return;
+        // The student left while the server was still making the session.
+        void endSession(this.info, true).catch((error) => console.info("lectern: not ended", error));
+        return;
+      }
+      // One that is joined may sleep, or wait.
+      if (this.info.status !== "waiting" && !(this.joined && this.waits)) break;
+      try {
+        await this.#wait();
+        break;
+      } catch (error) {
+        // The server was away, or this page was, for longer than a place is kept: to the end of the line.
+        if (this.over || this.joined || !isGone(error)) throw error;
+        this.channel?.close();
+      }
     }
-    await Promise.all([this.#openMedia(), this.#openChannel()]);
+    await Promise.all([this.#openMedia(), this.#talk()]);
+  }
+
+  /** Wait in line; fulfilled when it is its turn. */
+  async #wait() {
+    this.trouble = null;
+    this.#stand(this.#known());
+    try {
+      await waitForTurn(this, {
+        connect: async () => {
+          if (!this.channel?.open) await this.#openChannel(true);
+        },
+        probe: () => probeSession(this.#known()),
+        told: (place) => this.#stand(place),
+        signal: this.stopper.signal,
+      });
+    } finally {
+      if (this.place !== null) {
+        this.place = null;
+        this.dispatchEvent(new CustomEvent("place", { detail: null }));
+        this.#settle();
+      }
+    }
+  }
+
+  /** @param {{position?: number, estimated_seconds?: number | null}} told */
+  #stand({ position, estimated_seconds: seconds = null }) {
+    if (this.over || position === undefined) return;
+    this.place = { position, seconds };
+    this.#settle();
+    this.dispatchEvent(new CustomEvent("place", { detail: this.place }));
   }
 
   async #openMedia() {
@@ -133,19 +189,47 @@ export class LiveSession extends EventTarget {
     });
   }
 
-  async #openChannel() {
+  /** Have an open channel, and say so. */
+  async #talk() {
+    if (!this.channel?.open) await this.#openChannel(false);
+    if (this.greeted === this.channel) return;
+    this.greeted = this.channel;
+    this.channel?.send({ type: "init", request_id: INIT });
+  }
+
+  /** @param {boolean} wait in line, where there is no room for a session that slept */
+  async #openChannel(wait) {
     const info = this.#known();
     this.channel?.close();
     const channel = new Channel(
-      info.engine_url,
-      (message) => this.dispatchEvent(new CustomEvent("message", { detail: message })),
+      `${info.engine_url}${wait ? "&wait=1" : ""}`,
+      (message) => this.#take(message),
       () => {
-        if (channel === this.channel) void this.#repair();
+        if (channel !== this.channel) return;
+        this.dispatchEvent(new Event("unplugged"));
+        void this.#repair();
       },
     );
     this.channel = channel;
     await channel.opened();
-    channel.send({ type: "init", request_id: INIT });
+  }
+
+  /** @param {any} message */
+  #take(message) {
+    if (message.type === "queue_position") this.#stand(message);
+    else if (message.type === "error") this.trouble = new ApiError(String(message.code ?? ""), String(message.message ?? ""));
+    // While it waits, what went wrong is told by its end.
+    if (this.place === null || message.type !== "error") this.dispatchEvent(new CustomEvent("message", { detail: message }));
+    if (message.type === "session_ended") this.#ended(String(message.reason ?? ""));
+  }
+
+  /** @param {string} why as the server told it */
+  #ended(why) {
+    if (this.over) return;
+    if (why === "shutdown") this.stopping = true;
+    else if (why === "not_started" || why === "draining") {
+      this.#finish("failed", { reason: "error", error: this.trouble ?? new ApiError(why, "") });
+    } else this.#finish("ended", { reason: "closed", why });
   }
 
   #renewLater(wait = this.#known().token_expires_in * 1000 * RENEW) {
@@ -192,7 +276,8 @@ export class LiveSession extends EventTarget {
     this.#settle();
     const deadline = performance.now() + PATIENCE;
     // A server that is there and does not know the session has ended it on purpose; one that was away has lost it.
-    let meant = true;
+    let meant = !this.stopping;
+    this.stopping = false;
     try {
       for (let attempt = 0; !this.over; attempt += 1) {
         try {
@@ -221,8 +306,10 @@ export class LiveSession extends EventTarget {
   async #attempt(meant) {
     try {
       // TURN credentials may have run out meanwhile; the session's record has fresh ones.
-      const { ice_servers, ice_transport_policy } = await probeSession(this.#known());
+      const { ice_servers, ice_transport_policy, status } = await probeSession(this.#known());
       if (ice_servers) this.info = { ...this.#known(), ice_servers, ice_transport_policy };
+      // It fell asleep while the network was away; its seat may be somebody else's by now.
+      if (this.waits && (status === "asleep" || status === "waiting")) await this.#wait();
     } catch (error) {
       // Expired while this computer slept: then the session has long been given up, or the server was restarted.
       const lost = (isGone(error) && !meant) || isExpired(error);
@@ -232,8 +319,7 @@ export class LiveSession extends EventTarget {
       await this.#openAll();
       return;
     }
-    const work = [];
-    if (!this.channel?.open) work.push(this.#openChannel());
+    const work = [this.#talk()];
     const pc = this.media?.pc;
     if (this.link.silent >= SILENT || !pc || pc.connectionState !== "connected") work.push(this.#openMedia());
     await Promise.all(work);
@@ -242,7 +328,8 @@ export class LiveSession extends EventTarget {
   /** The state that follows from what is known. */
   #settle() {
     if (this.over) return;
-    if (!this.wasLive) this.#become("connecting");
+    if (this.place !== null) this.#become("waiting");
+    else if (!this.wasLive) this.#become("connecting");
     else if (this.repairing) this.#become("reconnecting");
     else this.#become(this.link.weak ? "weak" : "live");
   }

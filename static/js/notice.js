@@ -12,6 +12,7 @@ import { onLanguage, t } from "./i18n.js";
  * @property {() => string} [action] what its button says; none: there is nothing to do
  * @property {number} [seconds] retry by itself after so many
  * @property {boolean} [other] offer another tutor too
+ * @property {() => void} [act] what the button does; without it: try again
  */
 
 export class Notice {
@@ -23,14 +24,15 @@ export class Notice {
     this.left = 0;
     this.onRetry = onRetry;
     byId("notice-retry").addEventListener("click", () => {
+      const act = this.content?.act ?? onRetry;
       this.hide();
-      onRetry();
+      act();
     });
     byId("notice-other").addEventListener("click", () => {
       this.hide();
       onOther();
     });
-    onLanguage(() => this.#write());
+    onLanguage(() => this.write());
   }
 
   /** @param {NoticeContent} content */
@@ -42,7 +44,7 @@ export class Notice {
     byId("notice-other").hidden = !content.other;
     byId("notice-retry").hidden = !content.action;
     byId("notice-count").hidden = this.left === 0;
-    this.#write();
+    this.write();
     this.box.hidden = false;
     this.box.focus({ preventScroll: true });
     if (this.left > 0) this.timer = window.setInterval(() => this.#tick(), 1000);
@@ -59,10 +61,11 @@ export class Notice {
     if (this.left <= 0) {
       this.hide();
       this.onRetry();
-    } else this.#write();
+    } else this.write();
   }
 
-  #write() {
+  /** Its sentences anew: what they tell has changed. */
+  write() {
     if (!this.content) return;
     byId("notice-title").textContent = this.content.title();
     byId("notice-text").textContent = this.content.text();

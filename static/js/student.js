@@ -4,15 +4,17 @@ import { askForKey, useSession } from "./access.js";
 import { ApiError, joinSession, listAvatars } from "./api.js";
 import { startChrome } from "./chrome.js";
 import { Conversation } from "./conversation.js";
+import { Ending } from "./ending.js";
 import { byId, toast } from "./dom.js";
 import { explain, isBadLink, isCapacity, needsKey, remedy } from "./errors.js";
-import { onLanguage, t } from "./i18n.js";
+import { has, onLanguage, t } from "./i18n.js";
 import { invitation, keepInvitation } from "./invitation.js";
 import { look } from "./link.js";
 import { LiveSession } from "./live.js";
 import { Notice } from "./notice.js";
 import { startOptions } from "./options.js";
 import { Picker } from "./picker.js";
+import { Queue } from "./queue.js";
 import { RecordingMark } from "./recording.js";
 import { Speaking } from "./speaking.js";
 import { Stage } from "./stage.js";
@@ -36,6 +38,8 @@ const conversation = new Conversation();
 const speaking = new Speaking();
 const recording = new RecordingMark();
 const notice = new Notice(() => retry(), choose);
+const queue = new Queue(notice);
+const ending = new Ending();
 const picker = new Picker(showChoice);
 startOptions(conversation.transcript, () => picker.chosen);
 
@@ -128,9 +132,13 @@ function remember(token) {
   useSession(invited.session, token);
 }
 
-/** Say what is so, with nothing to do about it here. @param {string} icon @param {"schoolEnded" | "link"} key */
-function tell(icon, key) {
-  notice.show({ icon, title: () => t(`notice.${key}Title`), text: () => t(`notice.${key}Text`) });
+/**
+ * Say what is so, with nothing to do about it here.
+ * @param {string} icon @param {"schoolEnded" | "link"} key @param {string} [why] the server's reason for an end
+ */
+function tell(icon, key, why = "") {
+  const title = has(`notice.closed.${why}Title`) ? `notice.closed.${why}Title` : `notice.${key}Title`;
+  notice.show({ icon, title: () => t(title), text: () => t(`notice.${key}Text`) });
 }
 
 /** @param {unknown} error @param {boolean} other */
@@ -173,15 +181,19 @@ function begin() {
   retry = begin;
   session?.end();
   notice.hide();
-  const mine = new LiveSession(avatar.id, studentId(), { talks: true, joined });
+  const mine = new LiveSession(avatar.id, studentId(), { talks: true, waits: true, joined });
   session = mine;
   show("live");
   stage.showPoster(avatar.id);
   conversation.attach(mine);
   speaking.attach(mine);
   recording.attach(mine);
+  queue.attach(mine);
+  ending.attach(mine);
   mine.addEventListener("state", () => {
-    if (session === mine) stage.setState(mine.state);
+    if (session !== mine) return;
+    stage.setState(mine.state);
+    byId("controls").hidden = mine.over || mine.state === "waiting";
   });
   mine.addEventListener("token", (event) => remember(/** @type {CustomEvent} */ (event).detail));
   mine.addEventListener("stream", (event) => void stage.show(/** @type {CustomEvent} */ (event).detail));
@@ -199,7 +211,7 @@ function finished(how) {
   const again = () => t("notice.again");
   const invitedTo = invited;
   if (invitedTo) retry = () => void join(invitedTo, true);
-  if (invited && how.reason === "closed") tell("check", "schoolEnded");
+  if (invited && how.reason === "closed") tell("check", "schoolEnded", how.why);
   else if (invited && isBadLink(how.error)) tell("warn", "link");
   else if (invited && how.reason === "left") {
     notice.show({ icon: "check", title: () => t("notice.leftTitle"), text: () => t("notice.leftText"), action: () => t("notice.comeBack") });
@@ -213,9 +225,10 @@ function finished(how) {
       other: !invited,
     });
   } else {
-    const key = how.reason === "closed" ? "closed" : "ended";
+    const why = `closed.${how.why ?? ""}`;
+    const key = how.reason !== "closed" ? "ended" : has(`notice.${why}Title`) ? why : "closed";
     notice.show({
-      icon: key === "closed" ? "clock" : "check",
+      icon: key === "ended" ? "check" : "clock",
       title: () => t(`notice.${key}Title`),
       text: () => t(`notice.${key}Text`),
       action: again,

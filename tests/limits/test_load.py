@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from dataclasses import replace
@@ -106,21 +105,16 @@ def test_no_limit_no_refusal(cpu: list[float], started: int) -> None:
 
 
 def test_work_of_this_process_is_seen() -> None:
-    """One core is kept busy until the kernel has counted it; how busy the others are is not ours to say."""
+    """However little of the machine it gets: 0.3 s of work are 30 of the kernel's ticks."""
     measured = Machine()
-    until = time.monotonic() + 20
-    own, busy = 0.0, 0.0
-    while (own < 5.0 or busy < 5.0) and time.monotonic() < until:
-        end = time.thread_time() + 0.2
-        while time.thread_time() < end:
-            pass
-        cpu, mine = measured.read()
-        own, busy = max(own, mine), max(busy, cpu)
-        assert 0 <= mine <= 100
-        assert 0 <= cpu <= 100
-    assert own >= 5.0
-    if os.nice(0) == 0:
-        assert busy >= 5.0
+    began = time.monotonic()
+    end = time.thread_time() + 0.3
+    while time.thread_time() < end:
+        pass
+    busy, own = measured.read()
+    share = 100 * 0.3 / (time.monotonic() - began) / measured.cores
+    assert 0.5 * share < own <= 100
+    assert 0.5 * share < busy <= 100
 
 
 def test_reading_it_is_cheap_enough_for_the_event_loop() -> None:

@@ -11,6 +11,7 @@ from aiohttp import WSServerHandshakeError
 
 from server.limits import Refusal
 from server.sessions import Session
+from tests.limits.conftest import Clock
 from tests.rtc.clients import AiortcViewer, until
 from tests.server.conftest import Running, Serve, problem
 from tests.server.test_session_events import follow
@@ -162,22 +163,25 @@ async def test_leaving_the_line_lets_the_others_move_up(serve: Serve) -> None:
     assert len(server.lives) == 1
 
 
-async def test_a_place_is_kept_by_being_connected(serve: Serve) -> None:
-    server = await serve(sessions={"max_sessions": 1, "first_seconds": 0.3})
+async def test_a_place_is_kept_by_being_connected(serve: Serve, clock: Clock) -> None:
+    server = await serve(sessions={"max_sessions": 1, "first_seconds": 1000})
     talking = await server.session()
     there = await server.client.ws_connect(talking["engine_url"])
     gone, read, here = await waiting(server), await waiting(server), await waiting(server)
     reader = await follow(server, read["session_id"])
     socket = await server.client.ws_connect(here["engine_url"])
+    await heard(socket, "queue_position")
+    clock.forward(server, 1001)
     lost = server.sessions.get(gone["session_id"])
     await until(lambda: lost.ended)
     assert lost.live is None
-    await asyncio.sleep(0.4)
     assert server.sessions.waiting == 2
     await socket.close()
-    await until(lambda: server.sessions.waiting == 1)
     reader.answer.close()
-    await until(lambda: server.sessions.waiting == 1)
+    left = server.sessions.get(here["session_id"])
+    await until(lambda: server.sessions.viewers(left) == 0)
+    clock.forward(server, 1001)
+    await until(lambda: left.ended)
     await there.close()
 
 

@@ -147,6 +147,9 @@ class FakeServer:
         self.uploads: list[dict[str, Any]] = []
         self.refuse_list: list[web.Response] = []
         self.refuse_session: list[Callable[[], web.Response]] = []
+        self.seats = 1000  # one more session waits in line, if it may; `seat` lets it in
+        self.waiting: list[FakeSession] = []
+        self.estimate: int | None = None  # seconds, as the line tells them
         self.refuse_upload: list[Callable[[], web.Response]] = []
         self.build: list[dict[str, Any]] = []
         self.build_pause = 0.15
@@ -232,6 +235,9 @@ class FakeServer:
 
     async def drop(self, session: FakeSession, code: int = 1001) -> None:
         self.sessions.pop(session.id, None)
+        if session in self.waiting:
+            self.waiting.remove(session)
+            await self.move_up()
         if session.speech:
             session.speech.cancel()
             await asyncio.gather(session.speech, return_exceptions=True)
@@ -346,14 +352,37 @@ class FakeServer:
             return refuse(404, "not_found", "There is no avatar with this id.")
         session = self.new_session(body["avatar_id"])
         self.created.append(session.id)
+        if len(self.sessions) > self.seats:
+            if not body.get("wait"):
+                del self.sessions[session.id]
+                return refuse(503, "at_capacity", "Full.", **{"Retry-After": "2"})
+            self.waiting.append(session)
         reply = {
             **self._grant(session, session.token),
-            "status": "ready",
+            **self.state(session),
             "whep_url": f"/v1/sessions/{session.id}/whep",
             "ice_servers": self.ice_servers,
             "listening": self.listening,
         }
-        return web.json_response(reply, status=201)
+        return web.json_response(reply, status=202 if session in self.waiting else 201)
+
+    def state(self, session: FakeSession) -> dict[str, Any]:
+        if session not in self.waiting:
+            return {"status": "ready"}
+        return {"status": "waiting", **self.place(session)}
+
+    def place(self, session: FakeSession) -> dict[str, Any]:
+        return {"position": self.waiting.index(session) + 1, "estimated_seconds": self.estimate}
+
+    async def seat(self, session: FakeSession) -> None:
+        """It is its turn, wherever it was in the line; the others move up."""
+        self.waiting.remove(session)
+        await self.tell(session, type="session_ready")
+        await self.move_up()
+
+    async def move_up(self) -> None:
+        for session in self.waiting:
+            await self.tell(session, type="queue_position", **self.place(session))
 
     def new_session(self, avatar_id: str = "ms-chen") -> FakeSession:
         """As a school's server makes one."""
@@ -398,9 +427,8 @@ class FakeServer:
         if isinstance(session, web.Response):
             return session
         shown = {"session_id": session.id, "avatar_id": session.avatar_id, "tutor_id": session.avatar_id}
-        return web.json_response(
-            {**shown, "tutor_name": session.tutor_name, "ice_servers": self.ice_servers, "listening": self.listening}
-        )
+        about = {"tutor_name": session.tutor_name, "ice_servers": self.ice_servers, "listening": self.listening}
+        return web.json_response({**shown, **about, **self.state(session)})
 
     async def _end(self, request: web.Request) -> web.Response:
         session = self._found(request)
@@ -417,6 +445,8 @@ class FakeServer:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         session.sockets.add(socket)
+        if session in self.waiting:
+            await socket.send_json({"type": "queue_position", **self.place(session)})
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
@@ -477,6 +507,8 @@ class FakeServer:
         session = self._found(request)
         if isinstance(session, web.Response):
             return session
+        if session in self.waiting:
+            return refuse(503, "waiting", "It is not its turn.", **{"Retry-After": "10"})
         peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         name = secrets.token_hex(4)
         session.peers[name] = peer

@@ -109,6 +109,8 @@ async def test_ready_ask_hear_interrupt_and_leave(serve: Serve, join: Join) -> N
     assert server.lives[0].said[-1] == ("Good bye.", "hibari:heart")
     client.send("append-to-context", {"role": "user", "content": "And a noun?", "run_immediately": True})
     await until(lambda: server.lives[0].said[-1][0].endswith("And a noun?"))
+    client.send("client-message", {"t": "stay"}, "s2")
+    assert (await client.tells("server-response", 3))["data"] == {"t": "stay", "d": {}}
     assert client.all("error") == client.all("error-response") == []
 
     await client.viewer.close()
@@ -147,7 +149,7 @@ async def test_a_client_of_another_version_is_told_so_and_served(serve: Serve, j
         ("send-text", {"content": "x" * 5001}, "too_large", "5000"),
         ("send-text", {}, "invalid_message", "content"),
         ("append-to-context", {"role": "user", "content": "x"}, "invalid_message", "run_immediately"),
-        ("client-message", {"t": "juggle"}, "invalid_message", "interrupt or say"),
+        ("client-message", {"t": "juggle"}, "invalid_message", "interrupt, say or stay"),
         ("client-message", {"t": "say"}, "invalid_message", "text"),
         ("client-message", {"t": "say", "d": {"text": "x", "voice": "nobody"}}, "unknown_voice", "nobody"),
         ("dtmf", {"buttons": ["1"]}, "invalid_message", "not supported"),
