@@ -430,3 +430,53 @@ def test_the_command_line_makes_one_or_leaves_nothing(
         create(store, settings, None, "bob", clip, interrupt)
     assert [r.id for r in store.list()] == ["ada"]
     assert os.listdir(store.building) == []
+
+
+async def test_each_builds_end_is_told_with_its_outcome(
+    store: AvatarStore, settings: BuildSettings, clip: Path, children: FakeChildren, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[tuple[str, str]] = []
+    took: list[float] = []
+
+    def ended(outcome: str, code: str, seconds: float) -> None:
+        ends.append((outcome, code))
+        took.append(seconds)
+
+    builder = AvatarBuilder(store, settings, ended=ended)
+    await builder.start()
+    try:
+        children.go.clear()
+        for avatar_id in ("one", "two"):
+            await builder.submit(order(avatar_id, clip))
+        assert await asyncio.wait_for(children.begun.get(), LIMIT) == "one"
+        assert (builder.running, builder.waiting) == (["one"], ["two"])
+        children.go.set()
+        for avatar_id in ("one", "two"):
+            await asyncio.wait_for(builder.wait(avatar_id), LIMIT)
+        assert (builder.running, builder.waiting) == ([], [])
+        assert ends == [("ready", ""), ("ready", "")]
+        assert all(seconds > 0 for seconds in took)
+
+        async def broken(name: str, spec: dict[str, Any], *rest: object, about: str) -> Any:
+            if spec.get("task") == "probe":
+                return await children(name, spec, *rest, about=about)  # type: ignore[arg-type]
+            raise AvatarError("no_face")
+
+        monkeypatch.setattr(builder_module, "run_child", broken)
+        await builder.submit(order("three", clip))
+        await asyncio.wait_for(builder.wait("three"), LIMIT)
+        assert ends[2:] == [("failed", "no_face")]
+
+        monkeypatch.setattr(builder_module, "run_child", children)
+        children.go.clear()
+        await builder.submit(order("four", clip))
+        while await asyncio.wait_for(children.begun.get(), LIMIT) != "four":
+            pass
+        await builder.delete("four")
+        assert ends[3:] == [("cancelled", "")]
+        await builder.submit(order("five", clip))
+        while await asyncio.wait_for(children.begun.get(), LIMIT) != "five":
+            pass
+    finally:
+        await asyncio.wait_for(builder.close(), LIMIT)
+    assert len(ends) == 4, "the one that goes on at the next start has not ended"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,9 +16,11 @@ from pipeline.events import Caption, Event, SpeechEnded
 from pipeline.history import History
 from pipeline.language_model import LanguageModel, ModelSettings, OpenAIModel
 from pipeline.media import VideoSettings
+from pipeline.moments import Moment
 from pipeline.persona import Persona
 from pipeline.session import LiveSession
 from pipeline.speaker import Speaker
+from pipeline.trace import Interruption, Tracer, Turn
 from pipeline.voices.book import VoiceBook
 from tests.conversation.model_server import ModelServer, model_server
 from tests.pipeline.fakes import FakeFace, make_avatar
@@ -37,9 +40,14 @@ class Talk:
     chinese: FakeVoice
     events: list[Event] = field(default_factory=list)
     came: asyncio.Event = field(default_factory=asyncio.Event)
+    tracer: Tracer = field(default_factory=Tracer)
+    traced: list[Turn | Interruption] = field(default_factory=list)
 
     def on_event(self, event: Event) -> None:
         self.events.append(event)
+        found = self.tracer.event(event, time.monotonic())
+        if found is not None:
+            self.traced.append(found)
         self.came.set()
 
     def of(self, kind: type[Any], utterance: str | None = None) -> list[Any]:
@@ -104,11 +112,15 @@ def talking() -> OpenTalk:
         async with model_server(**switches) as server:
             used = model or OpenAIModel(ModelSettings(server.url, "tiny", **(settings or {})))
             await used.warm_up()
+
+            def mark(utterance_id: str, moment: Moment, at: float) -> None:
+                talks[0].tracer.mark(utterance_id, moment, at)
+
             conversation = Conversation(
-                lambda event: talks[0].on_event(event), used, Persona(), History(history), kb_id="kb-1"
+                lambda event: talks[0].on_event(event), used, Persona(), History(history), kb_id="kb-1", mark=mark
             )
             video = VideoSettings(bitrate=400_000, max_bitrate=800_000, min_bitrate=100_000)
-            live = LiveSession("test", avatar, face, Speaker(book), video, conversation.take)
+            live = LiveSession("test", avatar, face, Speaker(book), video, conversation.take, mark=mark)
             conversation.attach(live)
             talks.append(Talk(conversation, live, server, english, chinese))
             try:

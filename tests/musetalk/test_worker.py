@@ -160,6 +160,10 @@ def test_the_last_figures_are_told_though_nothing_more_comes(
         assert time.monotonic() < ends, f"the last that was told: {_last(running.pipe)}"
         time.sleep(0.05)
     assert running.pipe.until(Ready).frames_per_second > 0
+    last = _last(running.pipe)
+    assert last.sizes == {1: 3}
+    assert last.seconds.count == 3
+    assert last.seconds.sum > 0
 
 
 def _last(pipe: Pipe) -> Figures:
