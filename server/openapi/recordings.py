@@ -8,6 +8,7 @@ from pydantic import Field
 
 from server.openapi.answers import Told
 from server.openapi.operation import Answer, Header, Operation, Parameter
+from server.openapi.tutors import LIMIT, OFFSET
 from server.recorder.api import Filter
 from server.recorder.record import Reason, State
 
@@ -39,7 +40,7 @@ class RecordingList(Told):
     limit: int
     offset: int
     bytes: int
-    recordings: list[RecordingShown]
+    items: list[RecordingShown]
 
 
 _FILM = {"type": "string", "format": "binary"}
@@ -47,8 +48,6 @@ _TEXTS = {
     "session_id": "Of this session.",
     "student_id": "Of this student.",
     "tutor_id": "Of this tutor.",
-    "limit": "How many.",
-    "offset": "After so many.",
 }
 _QUERY = Filter.model_json_schema()["properties"]
 
@@ -94,7 +93,7 @@ OPERATIONS = (
         "service",
         "Recordings, the newest first",
         {200: Answer("Those that fit.", RecordingList)},
-        parameters=tuple(Parameter(name, text, _QUERY[name]) for name, text in _TEXTS.items()),
+        parameters=(*(Parameter(name, text, _QUERY[name]) for name, text in _TEXTS.items()), LIMIT, OFFSET),
         problems=("invalid_request",),
     ),
     Operation(

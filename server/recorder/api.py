@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.keys import RECORDER, SESSIONS
+from server.paging import window
 from server.problems import ProblemError
 from server.recorder.record import TYPES, Record
 from server.security import require_service
@@ -17,15 +18,13 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Filter(BaseModel):
-    """The query of `GET /v1/recordings`."""
+    """The query of `GET /v1/recordings`, beside the page."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     session_id: Name | None = None
     student_id: Name | None = None
     tutor_id: Name | None = None
-    limit: Annotated[int, Field(ge=1, le=500)] = 50
-    offset: Annotated[int, Field(ge=0)] = 0
 
 
 def add_routes(app: web.Application) -> None:
@@ -78,18 +77,11 @@ async def stop(request: web.Request) -> web.Response:
 async def show_all(request: web.Request) -> web.Response:
     require_service(request)
     recorder = request.app[RECORDER]
+    page = window(request)
     wanted = Filter.model_validate(dict(request.query))
     found = recorder.all(session_id=wanted.session_id, student_id=wanted.student_id, tutor_id=wanted.tutor_id)
-    page = found[wanted.offset : wanted.offset + wanted.limit]
-    return web.json_response(
-        {
-            "total": len(found),
-            "limit": wanted.limit,
-            "offset": wanted.offset,
-            "bytes": recorder.bytes,
-            "recordings": [shown(record) for record in page],
-        }
-    )
+    items = [shown(record) for record in found[page.offset : page.offset + page.limit]]
+    return web.json_response({**page.answer(len(found), items), "bytes": recorder.bytes})
 
 
 async def show(request: web.Request) -> web.Response:

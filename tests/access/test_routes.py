@@ -78,6 +78,10 @@ ROUTES: dict[str, Least] = {
     "GET /v1/recordings/{recording_id}": "service",
     "GET /v1/recordings/{recording_id}/file": "service",
     "DELETE /v1/recordings/{recording_id}": "service",
+    "POST /v1/sessions/{session_id}/outputs": "service",
+    "GET /v1/sessions/{session_id}/outputs": "service",
+    "GET /v1/sessions/{session_id}/outputs/{output_id}": "service",
+    "DELETE /v1/sessions/{session_id}/outputs/{output_id}": "service",
     # the operator
     "GET /v1/admin/sessions": "admin",
     "GET /v1/admin/sessions/{session_id}": "admin",

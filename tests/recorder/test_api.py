@@ -295,7 +295,7 @@ async def test_the_list_is_filtered_and_paged(serve: Serve, put: Put) -> None:
 
     async def ids(query: str) -> tuple[list[str], int]:
         body = await (await server.client.get(f"/v1/recordings?{query}")).json()
-        return [each["recording_id"] for each in body["recordings"]], body["total"]
+        return [each["recording_id"] for each in body["items"]], body["total"]
 
     assert await ids("") == ([f"r{n}" for n in range(6, -1, -1)], 7)
     assert await ids("student_id=s2&limit=2") == (["r5", "r3"], 3)
