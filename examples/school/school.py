@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx
 from fastapi import Cookie, Depends, FastAPI, Form, HTTPException, Request, UploadFile
@@ -99,7 +99,7 @@ async def student(student: Annotated[str | None, Cookie()] = None) -> str:
     """Who asks. A real school has a login; this example believes a cookie."""
     if not student:
         raise HTTPException(401, "Log in first.")
-    return student
+    return unquote(student)
 
 
 Student = Annotated[str, Depends(student)]
@@ -171,7 +171,7 @@ async def forget(student: Student) -> Any:
 @app.get("/login")
 async def login(name: str, to: str = "/lesson") -> RedirectResponse:
     answer = RedirectResponse(to if to.startswith("/") and not to.startswith("//") else "/lesson", 303)
-    answer.set_cookie("student", name, httponly=True, samesite="lax")
+    answer.set_cookie("student", quote(name), httponly=True, samesite="lax")
     return answer
 
 

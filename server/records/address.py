@@ -43,7 +43,9 @@ def parse(url: str, default: Path) -> Address:
         return Address("sqlite", str(default), file=default)
     try:
         parts = urlsplit(url)
-        port = parts.port
+        hosts = parts.netloc.rpartition("@")[2]
+        if "," not in hosts:
+            _ = parts.port
     except ValueError as error:
         raise _wrong("is not a URL; write it like postgresql://user:password@host:5432/name") from error
     if parts.scheme in _SQLITE:
@@ -55,8 +57,7 @@ def parse(url: str, default: Path) -> Address:
         return Address("sqlite", path, file=Path(path))
     if parts.scheme in _POSTGRESQL:
         dsn = "postgresql://" + url.partition("://")[2]
-        host = parts.hostname or "a local socket"
-        shown = f"PostgreSQL on {host}{f':{port}' if port else ''}, database {parts.path.strip('/') or '(the default)'}"
+        shown = f"PostgreSQL on {hosts or 'a local socket'}, database {parts.path.strip('/') or '(the default)'}"
         return Address("postgresql", shown, dsn=dsn, secret=parts.password or "")
     raise _wrong("is neither sqlite:///file nor postgresql://user:password@host/name")
 

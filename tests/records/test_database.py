@@ -132,6 +132,14 @@ def test_the_password_is_not_shown(scheme: str, tmp_path: Path) -> None:
     assert address.hide("no h@sh for h%40sh") == "no … for …"
 
 
+def test_several_hosts_and_a_socket(tmp_path: Path) -> None:
+    several = parse("postgres://u:p@one:5432,two:5433/d?target_session_attrs=primary", tmp_path / "x.db")
+    assert several.shown == "PostgreSQL on one:5432,two:5433, database d"
+    assert parse("postgresql:///?host=/run/pg", tmp_path / "x.db").shown == (
+        "PostgreSQL on a local socket, database (the default)"
+    )
+
+
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     file = tmp_path / "x.db"
     file.write_bytes(b"not a database" * 100)

@@ -15,10 +15,13 @@ from avatars import models
 from server import tutor_making
 from server.keys import BUILDER
 from server.sample import PICTURE
+from tests.needs import missing
 from tests.rtc.clients import until
 from tests.server.conftest import Running, Serve, problem
 
-LONG = 60.0  # s, for a build on a busy machine
+LONG = 200.0  # s, for a build on a busy machine
+
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +29,7 @@ def face_models() -> None:
     try:
         models.find()
     except models.ModelsMissing as error:
-        pytest.skip(str(error))
+        missing(str(error))
 
 
 @pytest.fixture(scope="module")
