@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import av
 import pytest
 from aiohttp.test_utils import TestServer
 from playwright.async_api import expect
@@ -23,10 +20,10 @@ from playwright.async_api import expect
 from avatars import models
 from server.access import key_file
 from server.app import build_app
-from server.sample import PICTURE
 from server.settings import ROOT, Settings
 from tests.needs import missing
 from tests.pages.conftest import chromium, watched_pages
+from tests.records.clips import face_clip
 from tests.server.conftest import _clean_environment, settings_for
 from tests.server.fakes import FakeEngine, quiet_book
 
@@ -36,25 +33,6 @@ EXAMPLE = ROOT / "examples" / "school"
 BUILD_SECONDS = 150  # on a busy machine
 
 pytestmark = pytest.mark.timeout(300)
-
-
-def clip(seconds: float = 2.0) -> bytes:
-    """A small video of a face: the sample tutor's picture, moving a little."""
-    out = io.BytesIO()
-    with av.open(str(PICTURE)) as source:
-        picture = next(source.decode(video=0)).reformat(648, 368, "rgb24").to_ndarray()
-    with av.open(out, "w", format="mp4") as film:
-        stream = film.add_stream("libx264", rate=25)
-        assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
-        stream.options = {"preset": "ultrafast"}
-        for count in range(round(seconds * 25)):
-            shift = count % 8
-            frame = av.VideoFrame.from_ndarray(picture[shift : shift + 360, shift : shift + 640].copy(), "rgb24")
-            frame.pts, frame.time_base = count, Fraction(1, 25)
-            film.mux(stream.encode(frame))
-        film.mux(stream.encode(None))
-    return out.getvalue()
 
 
 @dataclass
@@ -134,7 +112,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 @pytest.mark.browser
 async def test_a_teacher_makes_a_tutor_and_a_student_has_a_lesson(start: Start) -> None:
     school = await start()
-    answer = await school.make_tutor(clip())
+    answer = await school.make_tutor(face_clip())
     assert answer.status == 201, await answer.text()
     tutor = await answer.json()
     assert (tutor["id"], tutor["name"], tutor["avatar"]["state"]) == ("ms-rivera", "Ms. Rivera", "preparing")

@@ -14,8 +14,8 @@ import pytest
 from avatars import models
 from server import tutor_making
 from server.keys import BUILDER
-from server.sample import PICTURE
 from tests.needs import missing
+from tests.records.clips import face_clip
 from tests.rtc.clients import until
 from tests.server.conftest import Running, Serve, problem
 
@@ -72,14 +72,14 @@ async def nothing_left(server: Running) -> None:
     assert [path.name for folder in folders for path in folder.iterdir()] == []
 
 
-SMALL = {"max_height": 240, "max_seconds": 3.0}  # quick to prepare
+SMALL = {"max_height": 240, "max_seconds": 3.0, "wait_seconds": 240.0}  # quick to prepare, even where it is not
 
 
 async def test_a_tutor_with_its_video(serve: Serve) -> None:
     server = await serve(avatars=SMALL)
     answer = await post(
         server,
-        PICTURE.read_bytes(),
+        face_clip(),
         "?wait=1",
         file_first=True,
         name="Ms. Chén",
