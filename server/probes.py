@@ -11,7 +11,20 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from server.keys import BUILDER, ENGINE, LISTENING, METRICS, PEERS, RECORDS, SESSIONS, SETTINGS, STOPPING, STORE, VOICES
+from server.keys import (
+    BUILDER,
+    ENGINE,
+    LISTENING,
+    METRICS,
+    PEERS,
+    RECORDER,
+    RECORDS,
+    SESSIONS,
+    SETTINGS,
+    STOPPING,
+    STORE,
+    VOICES,
+)
 from server.metrics import CONTENT_TYPE
 from server.metrics.state import Parts
 from server.records.errors import RecordsUnavailable
@@ -61,6 +74,7 @@ async def metrics(request: web.Request) -> web.Response:
         app[ENGINE],
         {name: bool(check["ok"]) for name, check in checks.items()},
         disk,
+        (len(app[RECORDER].all()), app[RECORDER].bytes),
     )
     return web.Response(body=await app[METRICS].scrape(parts), headers={"Content-Type": CONTENT_TYPE})
 

@@ -18,7 +18,7 @@ from avatars.record import AvatarRecord
 from avatars.store import AvatarStore
 from avatars.usage import Usage, Verdict, judge
 from server.avatar_orders import described
-from server.keys import BUILDER, SESSIONS, SETTINGS, STORE
+from server.keys import BUILDER, RECORDER, SESSIONS, SETTINGS, STORE
 from server.sample import SAMPLE_ID
 
 FAILED_SECONDS = 7 * 86_400.0
@@ -47,7 +47,7 @@ class Pruned:
 
 async def storage(app: web.Application) -> dict[str, Any]:
     """The disk, and each avatar on it, the largest first. Measuring takes 1 ms an avatar, in a thread."""
-    store, sessions = app[STORE], app[SESSIONS]
+    store, sessions, films = app[STORE], app[SESSIONS], app[RECORDER]
     disk, found = await asyncio.to_thread(lambda: (shutil.disk_usage(store.root), measured(store)))
     rows: list[dict[str, Any]] = [
         {
@@ -69,6 +69,11 @@ async def storage(app: web.Application) -> dict[str, Any]:
         "bytes": sum(usage.bytes for _, usage in found),
         "cache_bytes": sum(usage.cache_bytes for _, usage in found),
         "cache_limit_bytes": round(app[SETTINGS].avatars.cache_gb * 1e9),
+        "recordings": {
+            "total": len(films.all()),
+            "bytes": films.bytes,
+            "limit_bytes": round(app[SETTINGS].recording.max_gb * 1e9),
+        },
         "total": len(rows),
         "avatars": rows,
     }

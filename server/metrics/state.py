@@ -37,7 +37,9 @@ PICTURE_SECONDS, PACKET_SECONDS = 0.04, 0.02
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is looked at. checks: those of /readyz, by name. disk: total and free bytes where the avatars are."""
+    """What is looked at. checks: those of /readyz, by name. disk: total and free bytes where the avatars are.
+    films: recordings, and their bytes.
+    """
 
     sessions: Sessions
     peers: PeerRegistry
@@ -46,6 +48,7 @@ class Parts:
     engine: Any
     checks: Mapping[str, bool]
     disk: tuple[int, int]
+    films: tuple[int, int]
 
 
 async def look(parts: Parts, timings: Timings, past: Tally[str], version: str) -> list[Metric]:
@@ -57,6 +60,8 @@ async def look(parts: Parts, timings: Timings, past: Tally[str], version: str) -
         gauges("ready_check", "Each check of /readyz.", "check", {name: ok for name, ok in parts.checks.items()}),
         gauge("disk_bytes", "Of the disk where the avatars are.", parts.disk[0]),
         gauge("disk_free_bytes", "Free on it.", parts.disk[1]),
+        gauge("recordings", "Recordings that are kept.", parts.films[0]),
+        gauge("recordings_bytes", "What they take.", parts.films[1]),
         gauge("tasks", "Tasks on the event loop.", len(asyncio.all_tasks())),
         gauges("avatars", "Avatars, by state.", "state", {state: states[state] for state in AVATARS}),
         gauges(

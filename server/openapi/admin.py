@@ -146,11 +146,18 @@ class StoredAvatar(Told):
     sample: bool
 
 
+class StoredFilms(Told):
+    total: int
+    bytes: int
+    limit_bytes: int
+
+
 class Storage(Told):
     disk: Disk
     bytes: int
     cache_bytes: int
     cache_limit_bytes: int
+    recordings: StoredFilms
     total: int
     avatars: list[StoredAvatar]
 

@@ -36,7 +36,7 @@ import { request } from "./api.js";
 /** @typedef {{running: Build[], waiting: Build[], failed: Build[], ready: number}} Builds */
 
 /** @typedef {{avatar_id: string, tutor_id: string, state: string, bytes: number, cache_bytes: number, created_at: string, last_used_at: string | null, sessions: number, sample: boolean}} Stored */
-/** @typedef {{bytes: number, cache_bytes: number, cache_limit_bytes: number, avatars: Stored[]}} Storage */
+/** @typedef {{bytes: number, cache_bytes: number, cache_limit_bytes: number, recordings: {total: number, bytes: number, limit_bytes: number}, avatars: Stored[]}} Storage */
 
 /** @typedef {{avatar_id: string, bytes: number, last_used_at: string | null, created_at: string}} Going */
 /** @typedef {{dry_run: boolean, total: number, bytes: number, avatars: Going[], kept: Record<string, number>, failed: Record<string, string>}} Pruned */

@@ -122,7 +122,9 @@ export class AvatarPanels {
       const most = Math.max(...stored.avatars.map((each) => each.bytes), 1);
       this.table.show(stored.avatars.map((each) => ({ stored: each, most })));
       const values = { ready: stored.avatars.filter((each) => each.state === "ready").length, bytes: size(stored.bytes), cache: size(stored.cache_bytes), limit: size(stored.cache_limit_bytes) };
-      write(byId("avatars-lead"), t("admin.avatarsLead", values));
+      const films = stored.recordings;
+      const more = films.total ? ` · ${t("admin.recordingsLead", { n: films.total, bytes: size(films.bytes), limit: size(films.limit_bytes) })}` : "";
+      write(byId("avatars-lead"), t("admin.avatarsLead", values) + more);
     } else write(byId("avatars-lead"), t("admin.loading"));
   }
 }

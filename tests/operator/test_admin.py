@@ -207,6 +207,7 @@ async def test_storage_tells_what_avatars_take_and_when_they_were_used(serve: Se
     assert abs(time.time() - 40 * DAY - _seconds(rows["bob"]["last_used_at"])) < 60
     assert found["bytes"] == sum(row["bytes"] for row in rows.values())
     assert found["disk"]["free_bytes"] > 0
+    assert found["recordings"] == {"total": 0, "bytes": 0, "limit_bytes": 50_000_000_000}
 
 
 def _seconds(iso: str) -> float:

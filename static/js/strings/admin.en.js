@@ -98,6 +98,7 @@ export const adminEn = {
 
   "admin.avatars": "Avatars",
   "admin.avatarsLead": "{ready} ready · {bytes} on disk, of them {cache} decoded frames (limit {limit})",
+  "admin.recordingsLead": "{n} recordings take {bytes} (limit {limit})",
   "admin.building": "Being prepared",
   "admin.buildsIdle": "Nothing is being prepared.",
   "admin.waitingTurn": "waits for its turn",

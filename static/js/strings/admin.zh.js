@@ -98,6 +98,7 @@ export const adminZh = {
 
   "admin.avatars": "形象",
   "admin.avatarsLead": "{ready} 个就绪 · 磁盘占用 {bytes}，其中解码帧 {cache}（上限 {limit}）",
+  "admin.recordingsLead": "{n} 段录像占用 {bytes}（上限 {limit}）",
   "admin.building": "正在准备",
   "admin.buildsIdle": "没有正在准备的形象。",
   "admin.waitingTurn": "等待轮到",
