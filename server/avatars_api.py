@@ -15,7 +15,7 @@ from avatars.errors import AvatarError
 from avatars.imports import import_path
 from avatars.record import AvatarRecord, BuildRequest, check_id
 from server.avatar_orders import asked, build, check_choice, check_consent, check_free, described, with_choices
-from server.bodies import read_json
+from server.bodies import AvatarId, IdOrEmpty, read_json
 from server.keys import BUILDER, RECORDS, SETTINGS, STOPPING, STORE
 from server.problems import ProblemError
 from server.records.errors import RecordsUnavailable
@@ -31,12 +31,12 @@ HEARTBEAT_SECONDS = 10.0
 class Import(BaseModel):
     """POST /v1/avatars: a video that lies on the server already."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
-    avatar_id: Annotated[str, Field(max_length=1000)]
+    avatar_id: AvatarId
     video_path: Annotated[str, Field(min_length=1, max_length=4096)]
     apply_blur: bool = False
-    tutor_id: Annotated[str, Field(max_length=200)] | None = None
+    tutor_id: IdOrEmpty | None = None
     consent: bool | None = None
 
 

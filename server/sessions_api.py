@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from server import speech
-from server.bodies import read_json
+from server.bodies import Id, read_json
 from server.keys import LISTENING, PEERS, RECORDER, RECORDS, RTC, SESSIONS, SETTINGS, STORE
 from server.parts import persona_of
 from server.problems import ProblemError
@@ -28,7 +28,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class NewSession(_Body):
@@ -36,10 +36,10 @@ class NewSession(_Body):
     recording: record it from its beginning. wait: join the waiting line where there is no room.
     """
 
-    student_id: Name
-    tutor_id: Name | None = None
-    avatar_id: Name | None = None
-    kb_id: Name | None = None
+    student_id: Id
+    tutor_id: Id | None = None
+    avatar_id: Id | None = None
+    kb_id: Id | None = None
     voice: Name | None = None
     wait: bool = False
     persona: Annotated[str, Field(min_length=1, max_length=8000)] | None = None

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from avatars.errors import AvatarError
 from avatars.record import AvatarRecord
@@ -31,9 +31,9 @@ class Prune(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     unused_days: Annotated[float, Field(ge=1, le=36_500)]
-    dry_run: bool = True
-    include_sample: bool = False
-    include_linked: bool = False
+    dry_run: StrictBool = True
+    include_sample: StrictBool = False
+    include_linked: StrictBool = False
 
 
 @dataclass(frozen=True, slots=True)

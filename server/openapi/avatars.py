@@ -5,7 +5,7 @@ from __future__ import annotations
 from server.avatars_api import Import
 from server.openapi import answers
 from server.openapi.codes import VIDEO
-from server.openapi.operation import EVENTS, FORM, Answer, Body, Header, Operation, Parameter, json_body
+from server.openapi.operation import EVENT, EVENTS, FORM, Answer, Body, Header, Operation, Parameter, json_body
 
 WAIT = Parameter("wait", "1: answer only when it is ready, or has failed.", {"type": "string", "enum": ["0", "1"]})
 TRUTH = {"type": "string", "enum": ["true", "false"]}
@@ -38,7 +38,7 @@ OPERATIONS = (
         "teacher",
         "Make an avatar of a video on the server",
         _ACCEPTED,
-        json_body(Import),
+        json_body(Import, {"avatar_id": "ada", "video_path": "ada.mp4", "consent": True}),
         (WAIT,),
         (*MADE, "forbidden_path", "no_such_file"),
         text="The video must be inside avatars.import_dirs.",
@@ -104,7 +104,7 @@ OPERATIONS = (
         "Avatars",
         "teacher",
         "Follow its preparation",
-        {200: Answer("Server-sent events; `data` is the record. Ends at ready or failed.", {"type": "string"}, EVENTS)},
+        {200: Answer("Server-sent events; `data` is the record. Ends at ready or failed.", EVENT, EVENTS)},
     ),
     Operation(
         "GET",

@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaMode
 
 from server.openapi.answers import ProblemDetails
 from server.openapi.codes import ALWAYS, FORM_BODY, JSON_BODY, by_status
-from server.openapi.operation import FORM, JSON, Answer, Operation, Parameter, Role
+from server.openapi.operation import FORM, JSON, Answer, Body, Operation, Parameter, Role
 from server.problems import CONTENT_TYPE
 
 _ABOUT = """\
@@ -136,12 +136,7 @@ def _operation(operation: Operation, types: _Types) -> dict[str, Any]:
     if parameters:
         described["parameters"] = parameters
     if operation.body is not None:
-        described["requestBody"] = {
-            "required": operation.body.required,
-            "content": {
-                media: {"schema": types.of(kind, "validation")} for media, kind in operation.body.kinds.items()
-            },
-        }
+        described["requestBody"] = _body(operation.body, types)
     answers = {str(status): _answer(answer, types) for status, answer in operation.answers.items()}
     for status, codes in by_status(_codes(operation)).items():
         problem = _problem(status, codes)
@@ -151,6 +146,13 @@ def _operation(operation: Operation, types: _Types) -> dict[str, Any]:
             answers[str(status)] = problem
     described["responses"] = dict(sorted(answers.items()))
     return described
+
+
+def _body(body: Body, types: _Types) -> dict[str, Any]:
+    content = {media: {"schema": types.of(kind, "validation")} for media, kind in body.kinds.items()}
+    if body.example is not None:
+        content[JSON]["example"] = dict(body.example)
+    return {"required": body.required, "content": content}
 
 
 def _codes(operation: Operation) -> list[str]:

@@ -9,6 +9,15 @@ from typing import Any, Literal
 JSON = "application/json"
 FORM = "multipart/form-data"
 EVENTS = "text/event-stream"
+EVENT = {
+    "type": "object",
+    "description": "One event.",
+    "properties": {
+        "event": {"type": "string"},
+        "id": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 
 Role = Literal["open", "session", "token", "bearer", "service", "teacher", "admin"]
 """Who may call. open: everybody. session: who has the session's engine_token, or may steer sessions. token: only who
@@ -56,12 +65,12 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Body:
     """Of a request: one kind for each content type that is taken. A mapping is a schema, anything else a type that
-    pydantic checks. part_types: of a form's parts that are no text.
+    pydantic checks. example: of JSON, to try the operation with.
     """
 
     kinds: Mapping[str, Any]
     required: bool = True
-    part_types: Mapping[str, str] = field(default_factory=dict)
+    example: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,5 +101,5 @@ class Operation:
     text: str = ""
 
 
-def json_body(model: Any) -> Body:
-    return Body({JSON: model})
+def json_body(model: Any, example: Mapping[str, Any] | None = None) -> Body:
+    return Body({JSON: model}, example=example)

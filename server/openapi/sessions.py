@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from server.openapi import answers
 from server.openapi.codes import SPEECH
-from server.openapi.operation import EVENTS, FORM, WAIT, Answer, Body, Header, Operation, Parameter, json_body
+from server.openapi.operation import EVENT, EVENTS, FORM, WAIT, Answer, Body, Header, Operation, Parameter, json_body
 from server.sessions_api import Ask, NewSession, Say
 
-_NUMBER = {"type": "string", "pattern": "^[0-9]{1,18}$"}
+_NUMBER = {"type": "string", "pattern": "^[0-9]{0,18}$"}
 _FILE = {"type": "string", "format": "binary"}
 
 _LOCATION = Header("Location", "Its address.")
@@ -24,7 +24,7 @@ OPERATIONS = (
             201: Answer("It runs.", answers.SessionCreated, headers=(_LOCATION,)),
             202: Answer("There is no room, and it waits in line.", answers.SessionWaits, headers=(_LOCATION, WAIT)),
         },
-        json_body(NewSession),
+        json_body(NewSession, {"avatar_id": "ada", "student_id": "s1"}),
         problems=(
             "unknown_tutor",
             "unknown_voice",
@@ -92,7 +92,7 @@ OPERATIONS = (
         "session",
         "Ask the tutor",
         {202: Answer("It will answer; what it says now is dropped.", answers.Asked)},
-        json_body(Ask),
+        json_body(Ask, {"text": "What is a prime number?"}),
         problems=SPEECH,
     ),
     Operation(
@@ -103,7 +103,7 @@ OPERATIONS = (
         "session",
         "Let the tutor say something",
         {202: Answer("It is spoken after what is queued.", answers.Said)},
-        json_body(Say),
+        json_body(Say, {"text": "Good morning."}),
         problems=(*SPEECH, "unknown_voice"),
     ),
     Operation(
@@ -143,7 +143,7 @@ OPERATIONS = (
         "Sessions",
         "session",
         "What happens in a session",
-        {200: Answer("Server-sent events until the session ends: docs/protocol.md.", {"type": "string"}, EVENTS)},
+        {200: Answer("Server-sent events until the session ends: docs/protocol.md.", EVENT, EVENTS)},
         parameters=(
             Parameter("Last-Event-ID", "Go on after this event.", _NUMBER, "header"),
             Parameter("last_event_id", "The same.", _NUMBER),

@@ -9,8 +9,9 @@ from server.rtc.offer import MAX_CHARS
 from server.rtvi.api import RtviCandidates, RtviOffer, Start
 from server.whep import FRAGMENT, SDP
 
-_TEXT = {"type": "string", "maxLength": MAX_CHARS}
 _WAIT = {"type": "string", "enum": ["0", "1"]}
+_OFFER = {"type": "string", "maxLength": MAX_CHARS, "pattern": "^v=0"}
+_FRAGMENT = {"type": "string", "maxLength": MAX_CHARS}
 _ETAG = Header("ETag", "Names the connection's ICE session.")
 _RTVI = (*OFFER, "viewer_not_found", "renegotiation_unsupported")
 
@@ -35,7 +36,7 @@ OPERATIONS = (
                 ),
             )
         },
-        Body({SDP: _TEXT}),
+        Body({SDP: _OFFER}),
         problems=(*OFFER, "too_large", "unsupported_media_type", "request_timeout"),
         text="draft-ietf-wish-whep. Send the offer at once: gathering need not be waited for.",
     ),
@@ -47,7 +48,7 @@ OPERATIONS = (
         "bearer",
         "Further candidates",
         {204: Answer("They were taken.", headers=(_ETAG,))},
-        Body({FRAGMENT: _TEXT}),
+        Body({FRAGMENT: _FRAGMENT}),
         (Parameter("If-Match", "The answer's ETag, or *.", {"type": "string"}, "header", required=True),),
         (
             "viewer_not_found",
@@ -124,7 +125,7 @@ OPERATIONS = (
             200: Answer("It runs.", answers.RtviStarted),
             202: Answer("There is no room, and it waits in line.", answers.RtviWaits, headers=(WAIT,)),
         },
-        json_body(Start),
+        json_body(Start, {"avatar_id": "ada", "student_id": "s1"}),
         problems=(
             "unknown_tutor",
             "unknown_voice",

@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Any, get_type_hints
 
 from avatars.avatar import Avatar
-from pipeline.events import Event, Interrupted, SpeechEnded, SpeechStarted
+from pipeline.events import Event, Interrupted, ProcessingStatus, SpeechEnded, SpeechStarted
 from pipeline.lipsync.engine import Progress
 from pipeline.media import SpeechChunk, VideoSettings
 from pipeline.moments import Mark, unmarked
@@ -186,6 +186,8 @@ class FakeSession(FakeLive):
         if len(self.waiting) >= QUEUE:
             raise QueueFull
         self._count += 1
-        self.waiting.append(f"{self.id[:4]}-{self._count}")
-        self.mark(self.waiting[-1], "said", time.monotonic())
-        return self.waiting[-1]
+        utterance = f"{self.id[:4]}-{self._count}"
+        self.waiting.append(utterance)
+        self.mark(utterance, "said", time.monotonic())
+        self.on_event(ProcessingStatus(self.status))
+        return utterance
