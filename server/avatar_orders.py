@@ -25,8 +25,8 @@ def described(record: AvatarRecord) -> dict[str, Any]:
 
 
 def asked(request: web.Request, name: str) -> bool:
-    """Whether the query says yes: ?wait=1."""
-    return request.query.get(name, "") not in ("", "0", "false")
+    """Whether the query says yes: ?wait=1. 422 invalid_request for what is neither yes nor no."""
+    return truth(request.query.get(name, ""), name)
 
 
 async def check_free(app: web.Application, avatar_id: str) -> None:

@@ -69,6 +69,7 @@ def add_routes(app: web.Application) -> None:
 async def create(request: web.Request) -> web.Response:
     """201 as soon as the video is accepted; ?wait=1: when it is ready. 403 forbidden_path outside import_dirs."""
     require_teacher(request)
+    wait = asked(request, "wait")
     body = await read_json(request, Import)
     check_id(body.avatar_id)
     check_consent(body.consent)
@@ -86,12 +87,14 @@ async def create(request: web.Request) -> web.Response:
             apply_blur=body.apply_blur,
             consent=bool(body.consent),
         ),
+        wait,
     )
 
 
 async def upload(request: web.Request) -> web.Response:
     """The same for a video in the form itself. The parts may come in any order; the file never lies in memory."""
     require_teacher(request)
+    wait = asked(request, "wait")
 
     async def check(name: str, text: str) -> None:
         if name == "avatar_id":
@@ -113,11 +116,11 @@ async def upload(request: web.Request) -> web.Response:
             consent=bool(fields.consent),
             move=True,
         )
-        return await _submit(request, order)
+        return await _submit(request, order, wait)
 
 
-async def _submit(request: web.Request, order: BuildRequest) -> web.Response:
-    record = await build(request.app, order, wait=asked(request, "wait"))
+async def _submit(request: web.Request, order: BuildRequest, wait: bool) -> web.Response:
+    record = await build(request.app, order, wait=wait)
     message = "The video was accepted; the avatar is being prepared."
     if record.state == "ready":
         message = "The avatar is ready."

@@ -20,29 +20,29 @@ M = TypeVar("M", bound=BaseModel)
 _NO_NUL = r"^[^\x00]*$"  # a database cannot keep it
 
 
-def _digits(value: object) -> object:
+def digits(value: object) -> object:
     """A whole number as its digits: other systems number their students and tutors."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     return str(int(value)) if abs(value) < 1 << 63 and value == int(value) else value
 
 
-def _id_schema(most: int, *, least: int = 1, pattern: str | None = None) -> WithJsonSchema:
+def id_schema(most: int, *, least: int = 1, pattern: str | None = None) -> WithJsonSchema:
     text = {"type": "string", "minLength": least, "maxLength": most, "pattern": pattern or _NO_NUL}
     number = {"type": "integer", "minimum": 0 if pattern else 1 - (1 << 63), "maximum": (1 << 63) - 1}
     return WithJsonSchema({"anyOf": [text, number]})
 
 
-Id = Annotated[str, BeforeValidator(_digits), Field(min_length=1, max_length=200, pattern=_NO_NUL), _id_schema(200)]
+Id = Annotated[str, BeforeValidator(digits), Field(min_length=1, max_length=200, pattern=_NO_NUL), id_schema(200)]
 """Another system's name for something: a string, or a whole number."""
 
-IdOrEmpty = Annotated[str, BeforeValidator(_digits), Field(max_length=200, pattern=_NO_NUL), _id_schema(200, least=0)]
+IdOrEmpty = Annotated[str, BeforeValidator(digits), Field(max_length=200, pattern=_NO_NUL), id_schema(200, least=0)]
 
 AvatarId = Annotated[
     str,
-    BeforeValidator(_digits),
+    BeforeValidator(digits),
     Field(max_length=1000),
-    _id_schema(64, pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"),
+    id_schema(64, pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"),
 ]
 """Of an avatar that is to be made; avatars.record.check_id refuses other forms, with a code of its own."""
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from server import speech
 from server.bodies import Id, read_json
@@ -44,7 +44,7 @@ class NewSession(_Body):
     wait: bool = False
     persona: Annotated[str, Field(min_length=1, max_length=8000)] | None = None
     language: Annotated[str, Field(min_length=1, max_length=60)] | None = None
-    recording: bool = False
+    recording: StrictBool = False
 
 
 class Ask(_Body):

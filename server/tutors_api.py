@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import structlog
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from avatars.errors import AvatarError
 from avatars.record import check_id
 from server import speech
 from server.avatar_orders import asked, check_choice, check_consent, check_free, with_choices
-from server.bodies import read_json
+from server.bodies import digits, id_schema, read_json
 from server.keys import BUILDER, RECORDS, SETTINGS, STORE
 from server.paging import window
 from server.problems import ProblemError
@@ -36,7 +36,10 @@ def _blank(value: object) -> object:
 
 _Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # PostgreSQL takes no NUL
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$"), AfterValidator(str.strip)]
-Id = Annotated[Annotated[_Text, Field(max_length=64)] | None, BeforeValidator(_blank)]
+Id = Annotated[
+    Annotated[_Text, BeforeValidator(digits), Field(max_length=64), id_schema(64, least=0)] | None,
+    BeforeValidator(_blank),
+]
 Word = Annotated[Annotated[_Text, Field(max_length=60)] | None, BeforeValidator(_blank)]
 Line = Annotated[Annotated[_Text, Field(max_length=200)] | None, BeforeValidator(_blank)]
 Paragraph = Annotated[Annotated[_Text, Field(max_length=2000)] | None, BeforeValidator(_blank)]
@@ -44,7 +47,7 @@ Page = Annotated[Annotated[_Text, Field(max_length=8000)] | None, BeforeValidato
 
 
 class _Fields(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     description: Paragraph = None
     avatar_id: Id = None
@@ -59,8 +62,8 @@ class NewTutor(_Fields):
 
     name: Name
     id: Id = None
-    apply_blur: bool = False
-    consent: bool | None = None
+    apply_blur: StrictBool = False
+    consent: StrictBool | None = None
 
 
 class Change(_Fields):
@@ -90,12 +93,13 @@ async def create(request: web.Request) -> web.Response:
     nothing.
     """
     require_teacher(request)
+    wait = asked(request, "wait")
     if request.content_type == "multipart/form-data":
-        return await _create_by_form(request)
+        return await _create_by_form(request, wait)
     return await _create(request, await read_json(request, NewTutor))
 
 
-async def _create_by_form(request: web.Request) -> web.Response:
+async def _create_by_form(request: web.Request, wait: bool) -> web.Response:
     app = request.app
 
     async def check(name: str, text: str) -> None:
@@ -119,7 +123,7 @@ async def _create_by_form(request: web.Request) -> web.Response:
             form.video,
             apply_blur=body.apply_blur,
             consent=bool(body.consent),
-            wait=asked(request, "wait"),
+            wait=wait,
         )
         return await _made(app, tutor)
 
@@ -253,8 +257,9 @@ async def delete(request: web.Request) -> web.Response:
     as well, and nothing is deleted.
     """
     require_teacher(request)
+    with_avatar = asked(request, "avatar")
     app, tutor = request.app, await _tutor(request)
-    if asked(request, "avatar") and tutor.avatar_id is not None:
+    if with_avatar and tutor.avatar_id is not None:
         if len(await app[RECORDS].tutors.of_avatar(tutor.avatar_id)) > 1:
             raise ProblemError(
                 409, "avatar_shared", "Another tutor has the same avatar. Delete this tutor without its avatar."

@@ -7,7 +7,8 @@ from server.openapi import answers
 from server.openapi.codes import VIDEO
 from server.openapi.operation import EVENT, EVENTS, FORM, Answer, Body, Header, Operation, Parameter, json_body
 
-WAIT = Parameter("wait", "1: answer only when it is ready, or has failed.", {"type": "string", "enum": ["0", "1"]})
+YES_OR_NO = {"type": "string", "enum": ["0", "1", "false", "true", ""]}
+WAIT = Parameter("wait", "1: answer only when it is ready, or has failed.", YES_OR_NO)
 TRUTH = {"type": "string", "enum": ["true", "false"]}
 _ACCEPTED = {
     201: Answer(

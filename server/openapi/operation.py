@@ -101,5 +101,10 @@ class Operation:
     text: str = ""
 
 
+def or_empty(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a parameter that, sent empty, counts as not sent."""
+    return {"anyOf": [schema, {"const": ""}]}
+
+
 def json_body(model: Any, example: Mapping[str, Any] | None = None) -> Body:
     return Body({JSON: model}, example=example)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from server.openapi import answers
-from server.openapi.operation import Answer, Operation, Parameter
+from server.openapi.operation import Answer, Operation, Parameter, or_empty
 from server.openapi.tutors import LIMIT, OFFSET
 
-_TEXT = {"type": "string", "maxLength": 200}
-_MOMENT = {"type": "string", "format": "date-time"}
+_TEXT = {"type": "string"}
+_MOMENT = or_empty({"type": "string", "format": "date-time"})
 _SESSION = Parameter("session_id", "Of this session only.", _TEXT)
 _TUTOR = Parameter("tutor_id", "With this tutor only.", _TEXT)
 _SINCE = Parameter("since", "Sessions that began then or later.", _MOMENT)

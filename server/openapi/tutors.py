@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.openapi import answers
-from server.openapi.avatars import MADE, TRUTH, WAIT
+from server.openapi.avatars import MADE, TRUTH, WAIT, YES_OR_NO
 from server.openapi.operation import FORM, JSON, Answer, Body, Header, Operation, Parameter, json_body
 from server.tutors_api import Change, NewTutor
 
@@ -86,7 +86,7 @@ OPERATIONS = (
         "teacher",
         "Delete a tutor",
         {204: Answer("It has gone.")},
-        parameters=(Parameter("avatar", "1: its avatar, too.", {"type": "string", "enum": ["0", "1"]}),),
-        problems=("unknown_tutor", "in_use", "avatar_shared", _AWAY),
+        parameters=(Parameter("avatar", "1: its avatar, too.", YES_OR_NO),),
+        problems=("invalid_request", "unknown_tutor", "in_use", "avatar_shared", _AWAY),
     ),
 )

@@ -16,8 +16,9 @@ from server.openapi.table import OPERATIONS
 from tests.server.conftest import Running, Serve
 
 HERE = Path(__file__).parent
-SECONDS = 110
-ENDS = ("endSession", "stopSession", "deleteAvatar")
+SECONDS = 300  # of which a free machine needs 20
+pytestmark = pytest.mark.timeout(SECONDS + 30)
+ENDS = ("endSession", "stopSession", "deleteAvatar", "deleteStudent")
 """These would take away what the others are tried on."""
 
 # positive_data_acceptance: a tutor that does not exist is refused, however well its name is formed. Allow: of two
@@ -40,6 +41,8 @@ expected-statuses = ["2xx", "3xx", "4xx", 502, 503, 504, 507]
 expected-statuses = [400, 401, 403, 404, 405, 408, 409, 412, 413, 415, 422, 428, 429, 503]
 [phases.coverage]
 unexpected-methods = ["PUT"]
+[checks.missing_required_header]
+expected-statuses = [401, 404, 428]
 [[operations]]
 include-operation-id = ["sessionEvents", "avatarEvents"]
 request-timeout = 0.3
@@ -112,8 +115,8 @@ token = {{ bearer = "{made["engine_token"]}" }}
 async def test_who_has_no_key(serve: Serve, tmp_path: Path) -> None:
     server = await serve(server={"api_key": "the-key"})
     before = [path.name for path in server.root.iterdir()]
-    status, told = await schemathesis(server, tmp_path, "", "--phases", "coverage")
-    _passed(status, told, operations=COUNT, at_least=200)
+    status, told = await schemathesis(server, tmp_path, "", "--phases", "coverage", "--mode", "positive")
+    _passed(status, told, operations=COUNT, at_least=150)
     assert not server.lives
     assert [path.name for path in server.root.iterdir()] == before
 
@@ -126,6 +129,8 @@ async def test_a_server_on_loopback_that_wants_no_key(serve: Serve, tmp_path: Pa
         "",
         "--phases",
         "examples,fuzzing",
+        "--max-examples",
+        "2",
         "--generation-with-security-parameters",
         "false",
         "--exclude-checks",

@@ -1,4 +1,4 @@
-"""Streams to disk: whole, or not there."""
+"""Streams to disk, whole or not there; names that other systems give."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from server import bodies
+from server.bodies import Id
 from server.problems import ProblemError
 
 
@@ -76,3 +78,16 @@ async def test_nothing_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         await bodies.stream_to_file(Silent(), tmp_path / "f", 100)
     assert (refused.value.status, refused.value.code) == (408, "request_timeout")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [("s1", "s1"), (7, "7"), (7.0, "7"), (-3, "-3"), (True, None), (7.5, None), (1 << 80, None), ("", None)],
+)
+def test_other_systems_may_number_their_students(given: object, taken: str | None) -> None:
+    adapter = TypeAdapter(Id)
+    if taken is not None:
+        assert adapter.validate_python(given) == taken
+        return
+    with pytest.raises(ValidationError):
+        adapter.validate_python(given)
