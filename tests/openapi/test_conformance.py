@@ -16,7 +16,7 @@ from server.openapi.table import OPERATIONS
 from tests.server.conftest import Running, Serve
 
 HERE = Path(__file__).parent
-SECONDS = 300  # of which a free machine needs 20
+SECONDS = 600  # of which a free machine needs 25
 pytestmark = pytest.mark.timeout(SECONDS + 30)
 ENDS = ("endSession", "stopSession", "deleteAvatar", "deleteStudent")
 """These would take away what the others are tried on."""
