@@ -143,7 +143,7 @@ async def test_a_students_recordings_are_deleted_too(serve: Serve) -> None:
         assert answer.status == 201, await answer.text()
     answer = await server.client.delete("/v1/students/s1")
     assert (await answer.json())["recordings"] == 1
-    left = (await get(server, "/v1/recordings"))["recordings"]
+    left = (await get(server, "/v1/recordings"))["items"]
     assert [recording["student_id"] for recording in left] == ["s2"]
 
 
