@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Protocol, TypeVar
 
 from aiohttp import BodyPartReader, MultipartReader, web
@@ -48,7 +49,9 @@ AvatarId = Annotated[
 
 JSON_LIMIT = 1 << 20  # bytes
 FIELD_LIMIT = 4096  # bytes of one text field of a form
-READ_SECONDS = 30.0  # a body, or the next piece of a stream, has to come within this
+READ_SECONDS = 30.0  # the next piece of a body or stream has to come within this
+SMALL_SECONDS = 60.0  # all of a body that is kept in memory
+SLOWEST = 4096  # bytes a second that a file has to come with, on the whole, once SMALL_SECONDS have passed
 _BLOCK = 1 << 20
 _BROKEN = (ValueError, AssertionError, HttpProcessingError)  # what aiohttp raises on a form that is none
 
@@ -71,9 +74,10 @@ class PartSource:
 
 
 class BodySource:
-    """The bytes of a raw body."""
+    """The bytes of a raw body. 415 unsupported_media_type where it is compressed."""
 
     def __init__(self, request: web.Request) -> None:
+        refuse_packed(request)
         self._content = request.content
 
     async def next(self) -> bytes:
@@ -102,10 +106,13 @@ async def read_limited(source: ByteSource, limit: int, announced: int | None = N
     if announced is not None and announced > limit:
         raise _too_large(limit)
     body = bytearray()
+    began = monotonic()
     while piece := await _next(source):
         body += piece
         if len(body) > limit:
             raise _too_large(limit)
+        if monotonic() - began > SMALL_SECONDS:
+            raise _too_slow()
     return bytes(body)
 
 
@@ -117,6 +124,7 @@ async def stream_to_file(source: ByteSource, path: Path, limit: int, announced: 
     if announced is not None and announced > limit:
         raise _too_large(limit)
     written = 0
+    began = monotonic()
     complete = False
     try:
         file = path.open("xb", 0)
@@ -127,6 +135,8 @@ async def stream_to_file(source: ByteSource, path: Path, limit: int, announced: 
                 written += len(piece)
                 if written > limit:
                     raise _too_large(limit)
+                if monotonic() - began > SMALL_SECONDS + written / SLOWEST:
+                    raise _too_slow()
                 block += piece
                 if block and (len(block) >= _BLOCK or not piece):
                     await asyncio.to_thread(_write_all, file, bytes(block))
@@ -147,7 +157,8 @@ async def stream_to_file(source: ByteSource, path: Path, limit: int, announced: 
 
 
 async def read_form(request: web.Request) -> MultipartReader:
-    """The parts of a form's body. 400 bad_multipart."""
+    """The parts of a form's body. 400 bad_multipart, 415 unsupported_media_type."""
+    refuse_packed(request)
     try:
         return await request.multipart()
     except _BROKEN as error:
@@ -213,6 +224,17 @@ def _broken() -> ProblemError:
 
 def _timeout() -> ProblemError:
     return ProblemError(408, "request_timeout", f"Nothing came for {READ_SECONDS:.0f} s; the request was given up.")
+
+
+def _too_slow() -> ProblemError:
+    return ProblemError(408, "request_timeout", "The request came too slowly; it was given up.")
+
+
+def refuse_packed(request: web.Request) -> None:
+    """415 unsupported_media_type for a body that is compressed: it could be a thousand times as large as it looks."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        detail = "Send the body as it is, without Content-Encoding."
+        raise ProblemError(415, "unsupported_media_type", detail, headers={"Accept-Encoding": "identity"})
 
 
 def _too_large(limit: int) -> ProblemError:

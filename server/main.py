@@ -18,19 +18,19 @@ from pipeline import memory
 from server import logs
 from server.access.keys import Keys
 from server.access.start import open_keys
+from server.front import raise_file_limit, runner_of
 from server.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
 
 SAMPLE_SECONDS = 90.0  # to prepare the sample tutor, on the first start only
-KEEPALIVE_SECONDS = 30.0  # an idle connection, or one whose request does not come, holds a file handle
-SHUTDOWN_SECONDS = 2.0  # for requests under way; the parts have their own limits
 
 
 def serve(settings: Settings) -> int:
     """Run the server until it is told to stop; gives the exit status. Blocking."""
     logs.configure(settings.server)
     memory.give_back_large_blocks()
+    raise_file_limit()
     try:
         keys = open_keys(settings)
     except SettingsError as error:
@@ -62,7 +62,7 @@ async def _run(settings: Settings, listening: socket.socket, keys: Keys) -> None
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     app = build_app(settings, keys=keys)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=KEEPALIVE_SECONDS)
+    runner = runner_of(app)
     sample: asyncio.Task[None] | None = None
     try:
         await runner.setup()

@@ -91,3 +91,43 @@ def test_other_systems_may_number_their_students(given: object, taken: str | Non
         return
     with pytest.raises(ValidationError):
         adapter.validate_python(given)
+
+
+@pytest.mark.parametrize("small", [True, False])
+async def test_what_drips_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: bool) -> None:
+    """A byte now and then keeps no request open for ever."""
+    import asyncio
+
+    class Drip:
+        sent = 0
+
+        async def next(self) -> bytes:
+            await asyncio.sleep(0.02)
+            self.sent += 1
+            return b"x"
+
+    monkeypatch.setattr(bodies, "SMALL_SECONDS", 0.2)
+    drip = Drip()
+    reading = bodies.read_limited(drip, 1 << 20) if small else bodies.stream_to_file(drip, tmp_path / "f", 1 << 20)
+    with pytest.raises(ProblemError) as refused:
+        await reading
+    assert (refused.value.status, refused.value.code) == (408, "request_timeout")
+    assert drip.sent > 1
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_slow_line_may_take_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it brings bodies.SLOWEST bytes a second."""
+    now = 0.0
+
+    class Slow:
+        left = 60
+
+        async def next(self) -> bytes:
+            nonlocal now
+            now += 10.0  # ten minutes in all
+            self.left -= 1
+            return b"x" * 41_000 if self.left > 0 else b""
+
+    monkeypatch.setattr(bodies, "monotonic", lambda: now)
+    assert await bodies.stream_to_file(Slow(), tmp_path / "f", 1 << 30) == 59 * 41_000
