@@ -29,7 +29,10 @@ NAMES = [
     "listen",
     "mouth",
     "warp",
+    "ports",
 ]
+ALONE = {"ports"}
+"""Need neither a tutor nor a server."""
 
 
 def main(arguments: list[str]) -> int:
@@ -69,6 +72,9 @@ def run(wanted: list[str], seconds: float) -> tuple[list[Figure], int]:
             return
         rows.extend(result if isinstance(result, list) else [result])
 
+    attempt("ports", lambda: list(importlib.import_module("bench.measure_ports").figures()))
+    if set(wanted) <= ALONE:
+        return rows, failed
     clip = shared() / "media" / "idle-woman-1280x720-30fps.mp4"
     avatars, took = prepared(AVATAR, clip)
     if "prepare" in wanted:

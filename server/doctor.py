@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from server.main import free_port
-from server.settings import ROOT, Settings, unused_names
+from server.settings import ROOT, Settings, SettingsError, unused_names
 
 State = Literal["ok", "note", "bad"]
 
@@ -55,6 +55,7 @@ def examine(settings: Settings) -> list[Finding]:
         lambda: _folder(settings.avatars.dir),
         lambda: _disk(settings.avatars.dir),
         lambda: _port(settings.server.host, settings.server.port),
+        *_network(settings),
     ]
     findings = [_safely(check) for check in checks]
     findings += [Finding(name, "note", "set, has no effect", why) for name, why in unused_names().items()]
@@ -263,3 +264,36 @@ def _port(host: str, port: int) -> Finding:
         except OSError as error:
             return Finding(_port_name(port), "note", f"{error.strerror}", "is Lectern running? else: --port")
     return Finding(_port_name(port), "ok", f"free on {host}")
+
+
+def _network(settings: Settings) -> list[Callable[[], Finding]]:
+    """The checks of what is set about WebRTC's ways; docs/networks.md has more."""
+    from server.parts import rtc_settings
+
+    try:
+        rtc = rtc_settings(settings)
+    except SettingsError as error:
+        wrong = Finding("WebRTC settings", "bad", str(error), "set them right: docs/networks.md")
+        return [lambda: wrong]
+
+    def ports() -> Finding:
+        from server.rtc.checks import free_ports
+
+        what = f"UDP ports {rtc.port_min}-{rtc.port_max}"
+        free = len(free_ports(rtc))
+        if free == 0:
+            return Finding(
+                what, "bad", "all are taken", "another program has them: choose others (WEBRTC_PORT_MIN, _MAX)"
+            )
+        return Finding(what, "ok", f"{free} free; one carries all viewers")
+
+    def relay() -> Finding:
+        from server.rtc.checks import try_turn
+
+        works, found = asyncio.run(try_turn(rtc))
+        label = f"TURN server {rtc.own_turn_url}"
+        if works:
+            return Finding(label, "ok", f"relays from {found}")
+        return Finding(label, "bad", "gives no relay", found)
+
+    return [*([ports] if rtc.port_min else []), *([relay] if rtc.own_turn_url else [])]

@@ -80,7 +80,7 @@ def explain(error: BaseException) -> str:
         return f"it answered with an error ({code})"
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
         return f"it cannot be reached ({error.strerror or error}): check webrtc.turn_server_local and the firewall"
-    return "it did not answer in time: is it running, and may this machine reach it (webrtc.turn_server_local)?"
+    return "it did not answer in time: see that it runs and that this machine may reach it (webrtc.turn_server_local)"
 
 
 def _credentials(settings: RtcSettings, name: str, now: float) -> Credentials:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from server.rtc.checks import try_turn
 from server.rtc.private_ice import NoRelayError
 from server.rtc.registry import PeerRegistry
 from server.rtc.settings import RtcSettings
@@ -79,3 +80,15 @@ async def test_a_turn_server_that_fails_costs_a_server_with_another_way_nothing(
         await until(lambda: viewer.frames >= 3)
     finally:
         await peers.close()
+
+
+async def test_the_doctor_asks_for_a_relay_and_says_what_is_wrong(turn: str) -> None:
+    works, found = await try_turn(RtcSettings(turn_server=turn, turn_secret=SECRET))
+    assert works
+    assert found.startswith(f"{LOOPBACK}:")
+    works, found = await try_turn(RtcSettings(turn_server=turn, turn_secret="south"))
+    assert not works
+    assert "static-auth-secret" in found
+    works, found = await try_turn(RtcSettings(turn_server=f"turn:{LOOPBACK}:1?transport=tcp", turn_secret=SECRET))
+    assert not works
+    assert "cannot be reached" in found

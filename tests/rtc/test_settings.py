@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from server.rtc.addresses import Place, advertiser, place_of, to_bind, to_try
+from server.rtc.checks import free_ports
 from server.rtc.settings import RtcSettings
 
 
@@ -102,3 +105,10 @@ def test_secrets_are_not_shown() -> None:
         RtcSettings(turn_server="t:1", turn_username="u", turn_password="hush")
     )
     assert "hush" not in shown
+
+
+def test_the_free_ports_of_the_range_are_counted() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 47341))
+        assert free_ports(RtcSettings(port_min=47340, port_max=47342)) == [47340, 47342]
+    assert free_ports(RtcSettings()) == []

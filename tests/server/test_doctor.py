@@ -44,6 +44,26 @@ def test_a_taken_port_gets_another(settings_for: Callable[..., Settings]) -> Non
         free.bind(("127.0.0.1", int(command[0].removeprefix("LECTERN_SERVER__PORT="))))
 
 
+def test_the_network_is_looked_at_where_something_is_set(settings_for: Callable[..., Settings]) -> None:
+    def rows(**webrtc: object) -> list[Finding]:
+        return [check() for check in doctor._network(settings_for(webrtc=webrtc))]
+
+    assert rows() == []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("", 0))
+        port = taken.getsockname()[1]
+        (row,) = rows(port_min=port, port_max=port)
+    assert (row.what, row.state) == (f"UDP ports {port}-{port}", "bad")
+    (row,) = rows(port_min=port, port_max=port)
+    assert row.state == "ok"
+    (row,) = rows(turn_server="turn:127.0.0.1:1?transport=tcp", turn_secret="s")
+    assert (row.state, row.found) == ("bad", "gives no relay")
+    assert "cannot be reached" in row.mend
+    (row,) = rows(ice_transport_policy="relay")
+    assert row.state == "bad"
+    assert "WEBRTC_TURN_SERVER" in row.found
+
+
 def test_the_doctor_command_ends_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
