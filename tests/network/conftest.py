@@ -21,7 +21,7 @@ from tests.pages.conftest import open_page
 __all__ = ["open_page"]
 
 HTTP = 9000
-START_SECONDS = 60.0
+START_SECONDS = 90.0
 WATCH_SECONDS = 40.0
 
 
@@ -55,7 +55,8 @@ async def school(folder: Path, machine: Namespace, host: str, hosts: list[str], 
 
 async def watch(machine: Namespace, url: str, viewers: int = 1, seconds: float = 25.0, **more: Any) -> dict[str, Any]:
     """Viewers on that machine: see tests.network.watcher."""
-    given = {"url": url, "viewers": viewers, "a_session": 8, "seconds": seconds, **more}
+    usual = {"a_session": 8, "kinds": ["audio", "video"], "frames": 10}
+    given = {"url": url, "viewers": viewers, "seconds": seconds, **usual, **more}
     process = await asyncio.create_subprocess_exec(
         *machine.command(sys.executable, "-m", "tests.network.watcher", json.dumps(given)),
         stdout=asyncio.subprocess.PIPE,
@@ -63,7 +64,7 @@ async def watch(machine: Namespace, url: str, viewers: int = 1, seconds: float =
         env=_environment(),
     )
     try:
-        async with asyncio.timeout(WATCH_SECONDS + seconds):
+        async with asyncio.timeout(WATCH_SECONDS + 2 * seconds):
             told, wrong = await process.communicate()
     finally:
         await _end(process)

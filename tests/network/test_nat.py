@@ -63,13 +63,13 @@ async def place(network: Network, tmp_path_factory: pytest.TempPathFactory) -> A
 
 @pytest.mark.timeout(150)
 async def test_six_open_ports_carry_twenty_four_viewers(place: Place) -> None:
-    found = await watch(place.student, f"http://{place.public}:{HTTP}", viewers=24, seconds=60.0)
+    found = await watch(place.student, f"http://{place.public}:{HTTP}", viewers=24, kinds=["video"], frames=3)
     assert found["status"] == 201
     assert found["answer"][0] == ["host", place.public, FIRST]
     assert {address for _, address, _ in found["answer"]} == {place.public}, "no address of the inside is told"
     assert len(found["viewers"]) == 24
     assert [viewer["local"] for viewer in found["viewers"]] == ["host"] * 24
-    assert all(viewer["frames"] >= 10 and viewer["loudness"] > 0.1 for viewer in found["viewers"])
+    assert all(viewer["frames"] >= 3 for viewer in found["viewers"])
 
 
 async def test_who_is_inside_is_told_the_way_inside_too(place: Place) -> None:
@@ -78,3 +78,4 @@ async def test_who_is_inside_is_told_the_way_inside_too(place: Place) -> None:
     assert told == {place.public, place.server}
     (viewer,) = found["viewers"]
     assert viewer["frames"] >= 10
+    assert viewer["loudness"] > 0.1
