@@ -165,6 +165,8 @@ def prepared(avatar_id: str, video: Path) -> tuple[Path, float]:
         subprocess.run(
             [sys.executable, "run.py", "avatar", "delete", avatar_id], cwd=ROOT, env=_env(avatars), check=True
         )
+    for left in avatars.parent.glob("lectern.db*"):  # of an earlier measurement
+        left.unlink()
     start = time.monotonic()
     subprocess.run(
         [sys.executable, "run.py", "avatar", "create", avatar_id, str(video)],

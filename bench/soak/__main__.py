@@ -47,7 +47,7 @@ def run(avatars: Path, avatar_id: str, names: list[str], *, quick: bool) -> list
     trials: dict[str, Callable[[], list[Figure]]] = {
         "flood": lambda: _on_server(avatars, lambda it: flood.measure(it, avatar_id, 20 if quick else 60)),
         "thousand": lambda: _on_server(
-            avatars, lambda it: thousand.measure(it, avatar_id, 60 if quick else 1000, 30 if quick else 100)
+            avatars, lambda it: thousand.measure(it, avatar_id, 60 if quick else 1000, 30 if quick else 300)
         ),
         "kills": lambda: kills.measure(WORK / "kills", rounds=4 if quick else 20),
         "coming": lambda: _on_server(avatars, lambda it: coming.measure(it, avatar_id, 50 if quick else 1800)),
