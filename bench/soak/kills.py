@@ -176,7 +176,7 @@ async def _tutors(http: aiohttp.ClientSession, promised: Promised, dice: random.
 
 async def _avatar(http: aiohttp.ClientSession, promised: Promised, number: int) -> None:
     """Upload one portrait after another and note which are told to be ready; what a kill has left is waited for."""
-    while any(each["state"] == "preparing" for each in (await _get(http, "/v1/avatars"))["items"]):
+    while any(each["state"] == "preparing" for each in (await _get(http, "/v1/avatars"))["items"]):  # noqa: ASYNC110
         await asyncio.sleep(0.2)
     for count in range(1000):
         avatar_id = f"a{number}-{count}"
