@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
 
+from server.access import key_file
 from tests.operator.test_admin import age
 from tests.pages.conftest import OpenPage, chromium, watched_pages
 from tests.rtc.clients import until
@@ -107,6 +109,21 @@ async def test_a_key_is_asked_for_once_and_can_be_given_later(serve: Serve, open
     await expect(page.locator(".card")).to_have_count(1)
     await expect(page.locator(".card img")).to_be_visible()  # pictures carry the key, too
     await expect(page.locator("#away")).to_be_hidden()
+
+
+async def test_another_roles_key_is_told_so(serve: Serve, open_page: OpenPage, tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    shown = {role: key_file.add(path, role, "")[1] for role in ("service", "admin")}
+    running = await serve(access={"keys_file": path})
+    page = await admin(running, open_page)
+    await page.fill("#key", shown["service"])
+    await page.click("#access [value=yes]")
+    await expect(page.locator("#away-words")).to_have_text("This key may not see the operator's page.")
+    await page.click("#other-key")
+    await page.fill("#key", shown["admin"])
+    await page.click("#access [value=yes]")
+    await expect(page.locator("#away")).to_be_hidden()
+    await expect(page.locator("#bars li")).to_have_count(6)
 
 
 def bearer() -> dict[str, str]:
