@@ -168,6 +168,18 @@ async def test_process_readiness_and_disk(serve: Serve) -> None:
     assert told["lectern_refusing"] == 1
 
 
+async def test_totals_outlive_their_sessions(serve: Serve) -> None:
+    running = await serve()
+    made = await running.session()
+    base = running.lives[0].stats()
+    running.lives[0].stats = lambda: dataclasses.replace(base, pictures=100, mouths_late=3)  # type: ignore[method-assign]
+    assert (await figures(running.client))["lectern_pictures_total"] == 100
+    assert (await running.client.delete(f"/v1/sessions/{made['session_id']}")).status == 204
+    await running.session()
+    told = await figures(running.client)
+    assert (told["lectern_pictures_total"], told["lectern_mouths_late_total"]) == (100, 3)
+
+
 async def test_labels_hold_no_ids(serve: Serve) -> None:
     running = await serve()
     made = await running.session(student_id="li-wei")

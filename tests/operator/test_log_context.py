@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import structlog
 
+from server import speech
 from server.keys import PEERS
 from server.log_context import about, of_nobody
-from tests.rtc.clients import AiortcViewer
+from server.rtc.peer import Peer
+from tests.rtc.clients import AiortcViewer, until
 from tests.server.conftest import Serve
+from tests.server.fakes import FakeSession
 
 
 @pytest.fixture
@@ -46,7 +49,31 @@ async def test_tasks_carry_it_and_what_serves_all_does_not(lines: list[dict[str,
     }
 
 
-async def test_every_line_of_a_session_names_it(serve: Serve, lines: list[dict[str, Any]]) -> None:
+@pytest.fixture
+def talkative(lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts that log without naming a session: a live session's task, a call, and the watch of all viewers."""
+    log = structlog.get_logger("test")
+    start, say = FakeSession.start, speech.say
+
+    async def started(live: FakeSession) -> None:
+        await start(live)
+
+        async def later() -> None:
+            await asyncio.sleep(0.05)
+            log.info("live", about=live.id)
+
+        live._plays.add(asyncio.create_task(later()))
+
+    async def said(app: Any, session: Any, *rest: Any) -> str:
+        log.info("call", about=session.id)
+        return await say(app, session, *rest)
+
+    monkeypatch.setattr(FakeSession, "start", started)
+    monkeypatch.setattr(speech, "say", said)
+    monkeypatch.setattr(Peer, "look", lambda peer: log.info("look", about=None))
+
+
+async def test_every_line_of_a_session_names_it(serve: Serve, lines: list[dict[str, Any]], talkative: None) -> None:
     """Two students on one connection of the school's server, each with a viewer: no line lacks its session, or has the
     other's.
     """
@@ -65,6 +92,7 @@ async def test_every_line_of_a_session_names_it(serve: Serve, lines: list[dict[s
         path = f"/v1/sessions/{session['session_id']}"
         assert (await running.client.post(f"{path}/say", json={"text": "Hello."})).status == 202
         assert (await running.client.post(f"{path}/interrupt")).status == 200
+    await until(lambda: any(line["event"] == "look" for line in lines))
     before = len(lines)
     await running.app[PEERS].close()
     for session in made:
@@ -75,7 +103,10 @@ async def test_every_line_of_a_session_names_it(serve: Serve, lines: list[dict[s
     ids = {session["session_id"] for session in made}
     of_sessions = [line for line in lines if line["event"] != "request" or "{session_id}" in line["route"]]
     nameless = {line["event"] for line in of_sessions if line.get("session") not in ids}
-    assert nameless <= {"rtc_port_opened"}  # of the server
+    assert nameless <= {"rtc_port_opened", "look"}  # of the server
+    quoted = [line for line in lines if "about" in line]
+    assert {line["event"] for line in quoted} == {"live", "call", "look"}
+    assert [line for line in quoted if line.get("session") != line["about"]] == []
     assert {line["session"] for line in lines[before:] if line["event"] == "peer_gone"} == ids
     turns = [line for line in lines if line["event"] == "turn"]
     assert {line["session"] for line in turns} == ids

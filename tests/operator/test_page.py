@@ -136,6 +136,7 @@ async def test_nothing_is_asked_while_nobody_looks(serve: Serve, open_page: Open
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     await until(lambda: sum("/v1/admin/sessions" in url for url in asked) >= 2)
+    await asyncio.sleep(0.8)  # it has its answers, and the next question is set
     await hide(page, hidden=True)
     await asyncio.sleep(0.3)  # what is under way arrives
     asked.clear()
