@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 _QUIET = frozenset({"/health", "/static/{path}"})
 _REFUSALS = Sparing()
+_OURS = ("server", "pipeline", "avatars")
 
 
 def configure(settings: ServerSettings) -> None:
@@ -56,9 +57,12 @@ def configure(settings: ServerSettings) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    # At debug, libraries tell what passes through them: questions to the model, rows of the database. Never in our log.
+    root.setLevel(max(level, logging.INFO))
+    for name in _OURS:
+        logging.getLogger(name).setLevel(level)
     logging.getLogger("aiohttp.server").addFilter(UnreadableRequests())
-    for name in ("aioice", "aiortc", "libav", "asyncio"):
+    for name in ("aioice", "aiortc", "alembic", "libav", "asyncio"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
