@@ -54,6 +54,7 @@ def examine(settings: Settings) -> list[Finding]:
         lambda: _musetalk(settings),
         lambda: _folder(settings.avatars.dir),
         lambda: _disk(settings.avatars.dir),
+        lambda: _database(settings),
         lambda: _port(settings.server.host, settings.server.port),
         *_network(settings),
     ]
@@ -100,6 +101,14 @@ def _safely(check: Callable[[], Finding]) -> Finding:
     except Exception as error:  # noqa: BLE001 - whatever is wrong is what this command is there to show
         name = getattr(check, "__name__", "check").strip("_").replace("_", " ")
         return Finding(name, "bad", f"{type(error).__name__}: {error}"[:120], "see the message")
+
+
+def _database(settings: Settings) -> Finding:
+    from server.records.offline import look
+
+    found = look(settings)
+    mend = "" if found.usable else "see records.database_url (DATABASE_URL) in config.yaml, and docs/integration.md"
+    return Finding("database", "ok" if found.usable else "bad", found.words, mend)
 
 
 def _python() -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -25,6 +26,34 @@ def links(settings: Settings) -> list[Link]:
     except SQLAlchemyError as error:
         why = address.hide(reason(error))
         raise SettingsError(f"records.database_url: this database holds no tutors: {why}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """words: what was found, or what is in the way."""
+
+    usable: bool
+    words: str
+
+
+def look(settings: Settings) -> Look:
+    """Whether the database answers. Blocking; nothing is made or migrated."""
+    try:
+        address = address_of(settings)
+        if address.file is not None and not address.file.exists():
+            return Look(True, f"{address.file}: will be made at the start")
+        asyncio.run(_ping(address))
+    except (SettingsError, RecordsUnavailable, SQLAlchemyError) as error:
+        return Look(False, reason(error))
+    return Look(True, f"{address.shown} answers")
+
+
+async def _ping(address: Address) -> None:
+    database = Database(address)
+    try:
+        await database.ping()
+    finally:
+        await database.close()
 
 
 async def _links(address: Address) -> list[Link]:

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 import run
+from server import doctor
 from server.app import build_app
 from server.keys import RECORDS
 from server.records.errors import RecordsUnavailable
@@ -122,6 +123,21 @@ async def test_pruning_by_command_does_too(
     assert printed == ""
     assert "records.database_url: the tutors cannot be looked up" in why
     assert "hush" not in why
+
+
+async def test_the_doctor_looks_at_the_database(settings_for: Callable[..., Settings], url: str) -> None:
+    async def found(**records: str) -> tuple[str, str]:
+        finding = await asyncio.to_thread(doctor._database, settings_for(records=records))
+        assert "hush" not in finding.found + finding.mend
+        return finding.state, finding.found
+
+    state, words = await found()
+    assert (state, words.endswith("lectern.db: will be made at the start")) == ("ok", True)
+    if url.startswith("postgresql"):
+        state, words = await found(database_url=url)
+        assert (state, words.endswith(" answers")) == ("ok", True)
+    assert (await found(database_url=NOWHERE))[0] == "bad"
+    assert (await found(database_url="mysql://u:hush@h/d"))[0] == "bad"
 
 
 async def test_a_server_whose_database_cannot_be_opened_does_not_start(

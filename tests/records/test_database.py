@@ -98,7 +98,12 @@ async def test_sqlite_is_in_wal_mode_and_safe(tmp_path: Path) -> None:
     await database.open()
     try:
         async with database.writing() as connection:
-            for pragma, value in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)):
+            for pragma, value in (
+                ("journal_mode", "wal"),
+                ("synchronous", 2),
+                ("foreign_keys", 1),
+                ("secure_delete", 1),
+            ):
                 assert await connection.scalar(text(f"PRAGMA {pragma}")) == value
     finally:
         await database.close()
