@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from server.limits import Due, Limits, Place, Refusal, Room
-from server.seats import Seat, State, Turnover
+from server.seats import Forecast, Seat, State, Turnover
 
 __all__ = ["Admission", "Due", "Limits", "Place", "Refusal", "Room"]
 
@@ -56,10 +56,18 @@ class Admission:
 
     def place(self, session_id: str, now: float) -> Place | None:
         """None: it does not wait."""
-        if session_id not in self._line:
+        if self.state(session_id) != "waiting":
             return None
         position = self._line.index(session_id) + 1
         return Place(position, self._estimate(position, now))
+
+    def places(self, now: float) -> list[tuple[str, Place]]:
+        """Of everybody in the line, the next one first."""
+        forecast, ahead = self._forecast(now)
+        return [
+            (session_id, Place(position, forecast.at(ahead + position)))
+            for position, session_id in enumerate(self._line, 1)
+        ]
 
     # -- coming -------------------------------------------------------------------------------------------------
 
@@ -288,10 +296,15 @@ class Admission:
         return RETRY_SECONDS if estimate is None else min(RETRY_MOST, max(1.0, estimate))
 
     def _estimate(self, position: int, now: float) -> float | None:
-        """Seconds until so many seats have come free."""
+        """Seconds until that many who wait have a seat."""
+        forecast, ahead = self._forecast(now)
+        return forecast.at(ahead + position)
+
+    def _forecast(self, now: float) -> tuple[Forecast, int]:
+        """And how many seats more than are allowed now have to come free before one is given away."""
         awake = [seat for seat in self._seats.values() if seat.state == "awake"]
         known = [(seat.awake_since, self._known_end(seat)) for seat in awake]
-        return self._turnover.estimate(position + max(0, len(awake) - self.limits.max_sessions), known, now)
+        return self._turnover.forecast(known, now), max(0, len(awake) - self.limits.max_sessions)
 
     def _known_end(self, seat: Seat) -> float | None:
         """When its seat comes free at the latest, as far as that is certain."""

@@ -42,6 +42,23 @@ class Seat:
             self.started = now
 
 
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """rest: seconds until each taken seat may come free, the first one first. mean: how long it is held then."""
+
+    rest: tuple[float, ...]
+    mean: float | None
+
+    def at(self, position: int) -> float | None:
+        """Seconds until seats have come free so many times; None: nothing is known to tell it from."""
+        if not self.rest:
+            return None
+        rounds, index = divmod(position - 1, len(self.rest))
+        if rounds == 0:
+            return self.rest[index]
+        return None if self.mean is None else self.rest[index] + rounds * self.mean
+
+
 class Turnover:
     """How long seats were held of late, and so when the next ones may come free."""
 
@@ -52,11 +69,9 @@ class Turnover:
         """A seat came free that was held for so long."""
         self._held.append(seconds)
 
-    def estimate(self, position: int, held: Sequence[tuple[float, float | None]], now: float) -> float | None:
-        """Seconds until seats have come free `position` times; None: nothing is known to tell it from.
-
-        held: of each seat that is taken, since when, and when it comes free at the latest, if that is known. A seat is
-        thought to be held as long as the mean of late; one that is held longer already, for a tenth of that yet.
+    def forecast(self, held: Sequence[tuple[float, float | None]], now: float) -> Forecast:
+        """held: of each seat that is taken, since when, and when it comes free at the latest, if that is known. A seat
+        is thought to be held as long as the mean of late; one that is held longer already, for a tenth of that yet.
         """
         mean = sum(self._held) / len(self._held) if self._held else None
         rest = []
@@ -66,10 +81,4 @@ class Turnover:
                 guesses.append(max(mean - (now - since), mean / 10))
             if guesses:
                 rest.append(min(guesses))
-        if not rest:
-            return None
-        rest.sort()
-        rounds, index = divmod(position - 1, len(rest))
-        if rounds == 0:
-            return rest[index]
-        return None if mean is None else rest[index] + rounds * mean
+        return Forecast(tuple(sorted(rest)), mean)

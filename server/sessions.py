@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,7 +16,8 @@ from pipeline.events import Event, Problem, ProcessingStatus, SpeechEnded, Speec
 from pipeline.persona import Persona
 from server.access.tokens import Tokens
 from server.gate import Gate, queue_position
-from server.limits import Due, Limits, Occupancy, Place, Refusal
+from server.limits import Due, Limits, Occupancy, Place
+from server.lives import Close, Lives, Observer, Open
 from server.load import Load
 from server.notices import QueuePosition, SessionEnded, SessionReady
 from server.problems import ProblemError, unexpected
@@ -25,36 +26,10 @@ from server.watch import Hands, Watch
 
 if TYPE_CHECKING:
     from pipeline.session import LiveSession
-    from pipeline.stats import SessionStats
 
 __all__ = ["Close", "Ender", "Listener", "Observer", "Open", "Session", "Sessions", "iso"]
 
 log = structlog.get_logger(__name__)
-
-Open = Callable[[Session], Awaitable["LiveSession"]]
-"""Builds and starts the live part of a session (avatar leased, face opened); the composition root gives it."""
-
-Close = Callable[[Session, "LiveSession"], Awaitable[None]]
-"""Undoes `Open`: closes the live part and gives the avatar back."""
-
-
-class Observer(Protocol):
-    """Is told what becomes of sessions; must not block and not raise. server.metrics.Metrics is one.
-
-    For a session's events it adds itself to `Session.observers` in `created`.
-    """
-
-    def created(self, session: Session) -> None:
-        """It is there, perhaps in the waiting line (`waited`), and no event of it was told yet."""
-
-    def refused(self, refusal: Refusal) -> None:
-        """One could not start, or not wake."""
-
-    def gone(self, session: Session, reason: str, stats: SessionStats | None) -> None:
-        """It fell asleep, or ended (`ended`). stats: of its live part, if it had one."""
-
-
-END_SECONDS = 2.0  # for each viewer and WebSocket to close when their session ends
 
 
 class Sessions:
@@ -74,15 +49,13 @@ class Sessions:
     ) -> None:
         """capacity: how many speaking sessions the lip-sync engine can serve, if it knows. load: the machine's."""
         self._tokens = tokens or Tokens.unshared()
-        self._observers = tuple(observers)
+        self._lives = Lives(open_live, close_live, observers)
         self._gate = Gate(
-            limits, load or Load(), capacity=capacity, speaking=self._speaking, refused=self._refused, clock=clock
+            limits, load or Load(), capacity=capacity, speaking=self._speaking, refused=self._lives.refused, clock=clock
         )
         self._admission = self._gate.admission
         hands = Hands(self._sessions_of, self._take_turn, self._fall_asleep, self.end)
         self._watch = Watch(self._gate, hands, clock)
-        self._open = open_live
-        self._close = close_live
         self._clock = clock
         self._sessions: dict[str, Session] = {}
 
@@ -212,17 +185,16 @@ class Sessions:
         session.waited = not self._gate.admit(session.id, wait=wait)
         self._sessions[session.id] = session
         session.observers.append(partial(self._happened, session.id))
-        for observer in self._observers:
-            observer.created(session)
+        self._lives.created(session)
         if session.waited:
             log.info("session_waits", session=session.id, avatar=avatar_id, waiting=self.waiting)
         else:
             try:
                 async with session.lock:
-                    session.live = await self._open(session)
+                    await self._lives.begin(session)
             except BaseException:
                 self._forget(session)
-                self._tell_gone(session, "not_started", None)
+                self._lives.gone(session, "not_started", None)
                 raise
             log.info("session_created", session=session.id, avatar=avatar_id, awake=self.awake)
         self._watch.look_soon()
@@ -235,7 +207,7 @@ class Sessions:
         async with session.lock:
             self.get(session.id)
             if session.live is not None and not session.live.running:
-                await self._drop(session)
+                await self._lives.drop(session)
             self._gate.wake(session.id)
             if session.live is None:
                 await self._start(session)
@@ -302,7 +274,7 @@ class Sessions:
         finally:
             try:
                 session.emit(SessionEnded(reason))
-                await self._send_away(session)
+                await self._lives.send_away(session)
             finally:
                 self._forget(session)
         log.info("session_ended", session=session.id, reason=reason)
@@ -364,51 +336,19 @@ class Sessions:
     async def _start(self, session: Session) -> None:
         """Open the live part of a session that has its seat; it sleeps if that fails. With the lock held."""
         try:
-            session.live = await self._open(session)
+            await self._lives.begin(session)
         except BaseException:
             self._admission.slept(session.id, self._clock())
             self._watch.look_soon()
             raise
         log.info("session_started", session=session.id)
 
-    async def _drop(self, session: Session) -> None:
-        """Free a live part that failed, so that another takes its place; whatever is wrong with it stays behind."""
-        live, session.live = session.live, None
-        self._tell_gone(session, "failed", live)
-        try:
-            if live is not None:
-                await self._close(session, live)
-        except Exception:
-            log.exception("session_close_failed", session=session.id)
-
     async def _sleep(self, session: Session, reason: str) -> None:
-        live, session.live = session.live, None
         try:
-            self._tell_gone(session, reason, live)
-            if live is not None:
-                await self._close(session, live)
+            await self._lives.finish(session, reason)
         finally:
             self._admission.slept(session.id, self._clock())
             self._watch.look_soon()
-
-    def _tell_gone(self, session: Session, reason: str, live: LiveSession | None) -> None:
-        """Whatever is wrong with its figures, or with who counts them, stays here."""
-        stats = None
-        try:
-            stats = live.stats() if live is not None else None
-        except Exception:
-            log.exception("session_figures_failed", session=session.id)
-        for observer in self._observers:
-            try:
-                observer.gone(session, reason, stats)
-            except Exception:
-                log.exception("session_figures_failed", session=session.id)
-
-    async def _send_away(self, session: Session) -> None:
-        endings = [asyncio.wait_for(ender(), END_SECONDS) for ender in session.enders.values()]
-        for outcome in await asyncio.gather(*endings, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                log.error("session_ender_failed", session=session.id, exc_info=outcome)
 
     def _forget(self, session: Session) -> None:
         session.ended = True
@@ -419,7 +359,3 @@ class Sessions:
 
     def _speaking(self) -> int:
         return sum(each.live is not None and each.live.status == "speaking" for each in self._sessions.values())
-
-    def _refused(self, refusal: Refusal) -> None:
-        for observer in self._observers:
-            observer.refused(refusal)

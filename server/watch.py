@@ -85,13 +85,15 @@ class Watch:
             if due.session_id in self._going:
                 continue
             session = self._hands.find(due.session_id)
-            if self._admission.state(session.id) == "waiting":
-                self._admission.slept(session.id, self._clock())  # at once: nobody may be given a seat who goes
             if due.action in ("warn", "relent"):
                 self._warn(session, due)
+            elif self._admission.state(session.id) == "waiting":
+                self._admission.slept(session.id, self._clock())  # at once: nobody may be given a seat who goes
+                if due.action == "end":
+                    self._begin(session, self._hands.end(session, due.reason))
             elif due.action == "end":
-                self._begin(session, self._hands.end(session, due.reason))
-            elif self._admission.state(session.id) == "awake":
+                self._begin(session, self._end(session, due))
+            else:
                 self._begin(session, self._hands.sleep(session, due))
         if self._gate.closed is not None:
             self._dismiss_line(self._gate.closed.code, self._gate.closed.detail)
@@ -105,9 +107,7 @@ class Watch:
     def _tell_line(self) -> None:
         """Everybody in it whose place, or the guess for it, has changed."""
         told, self._told = self._told, {}
-        for session_id in self._admission.line:
-            place = self._gate.place(session_id)
-            assert place is not None
+        for session_id, place in self._admission.places(self._clock()):
             self._told[session_id] = position = queue_position(place)
             if position != told.get(session_id):
                 self._hands.find(session_id).emit(position)
@@ -125,6 +125,10 @@ class Watch:
             session.emit(SessionContinues(due.reason))
         else:
             session.emit(SessionEnding(max(1, round(due.at - self._clock())), due.reason))
+
+    async def _end(self, session: Session, due: Due) -> None:
+        if due in self._admission.due(self._clock()):  # nobody came back, and nothing was said, meanwhile
+            await self._hands.end(session, due.reason)
 
     def _begin(self, session: Session, work: Awaitable[None]) -> None:
         self._going[session.id] = asyncio.create_task(self._do(session, work), name=f"session-due {session.id}")

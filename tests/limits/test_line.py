@@ -381,6 +381,7 @@ class Comings(RuleBasedStateMachine):
     def the_line_is_the_line(self) -> None:
         assert list(self.seats.line) == self.line
         places = [self.seats.place(name, self.now) for name in self.line]
+        assert list(zip(self.line, places, strict=True)) == self.seats.places(self.now)
         assert [place.position for place in places if place] == list(range(1, len(self.line) + 1))
         assert all(place.estimate is None or place.estimate >= 0 for place in places if place)
 

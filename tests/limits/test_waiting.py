@@ -83,14 +83,14 @@ async def test_a_newcomer_never_takes_the_seat_of_who_waits(serve: Serve, monkey
     talking = await server.session()
     first = await waiting(server)
     begun, go_on = asyncio.Event(), asyncio.Event()
-    opened = server.sessions._open
+    opened = server.sessions._lives._open
 
     async def slowly(session: Session) -> Any:
         begun.set()
         await go_on.wait()
         return await opened(session)
 
-    monkeypatch.setattr(server.sessions, "_open", slowly)
+    monkeypatch.setattr(server.sessions._lives, "_open", slowly)
     await end(server, talking)
     await asyncio.wait_for(begun.wait(), 8)
     assert (await (await server.client.get(f"/v1/sessions/{first['session_id']}")).json())["status"] == "starting"
@@ -193,7 +193,7 @@ async def test_a_session_that_cannot_start_is_told_and_the_next_one_goes_on(
     unlucky, gone, lucky = await waiting(server), await waiting(server), await waiting(server)
     socket = await server.client.ws_connect(unlucky["engine_url"])
     reader = await follow(server, gone["session_id"], 0)
-    opened = server.sessions._open
+    opened = server.sessions._lives._open
 
     async def fails(session: Session) -> Any:
         if session.id == unlucky["session_id"]:
@@ -202,7 +202,7 @@ async def test_a_session_that_cannot_start_is_told_and_the_next_one_goes_on(
             session.avatar_id = "nobody"
         return await opened(session)
 
-    monkeypatch.setattr(server.sessions, "_open", fails)
+    monkeypatch.setattr(server.sessions._lives, "_open", fails)
     await end(server, talking)
     error = await heard(socket, "error")
     assert error["code"] == "internal_error"
