@@ -46,7 +46,7 @@ async def _measure(shared: bool) -> Measured:
     first, last = PORTS
     peers = PeerRegistry(RtcSettings(port_min=first, port_max=last, max_peers_per_session=VIEWERS))
     if not shared:
-        peers._ports = cast(MediaPorts, OwnSockets())
+        peers.ports = cast(MediaPorts, OwnSockets())
     before = psutil.Process().num_fds()
     async with FakeLive(width=640, height=360) as live, ViewerProcess() as viewers:
         alone = await _cpu(live)
@@ -55,7 +55,7 @@ async def _measure(shared: bool) -> Measured:
         files = psutil.Process().num_fds() - before
         used = await _cpu(live)
         connected = sum(entry.peer.state == "connected" for entry in peers.of("bench"))
-        ports = peers._ports.count if shared else VIEWERS
+        ports = peers.ports.count if shared else VIEWERS
         await peers.close()
     return Measured((used - alone) / VIEWERS, files / VIEWERS, connected, ports)
 

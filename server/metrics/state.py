@@ -88,6 +88,10 @@ def _sessions(parts: Parts, past: Tally[str]) -> Iterator[Metric]:
     yield gauge("refusing", "1 while a session that came now could not start.", full.refused is not None)
     yield gauge("sessions_limit", "Sessions that may be awake at once.", sessions.limits.max_sessions)
     yield gauge("viewers", "Viewers that are connected.", parts.peers.count())
+    ports = parts.peers.ports
+    yield gauge("media_ports", "UDP ports that they share.", ports.count)
+    yield counter("datagrams_unsent", "Datagrams to viewers that the system did not take.", ports.counts.lost)
+    yield counter("datagrams_strange", "Datagrams that came and belonged to no viewer.", ports.counts.strange)
     for name, what in TOTALS.items():
         yield counter(name, what, past[name] + sum(getattr(each, name) for each in stats))
     rates = [each.sent_bitrate for each in stats]

@@ -14,6 +14,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
@@ -45,6 +46,14 @@ _USERNAME, _MESSAGE_INTEGRITY = 0x0006, 0x0008
 
 _UNPARSABLE = (ValueError, KeyError, IndexError, struct.error)
 """What aioice's parser raises on what is not quite STUN."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """Datagrams. strange: belonged to nobody. lost: could not be sent."""
+
+    strange: int = 0
+    lost: int = 0
 
 
 class Receiver(Protocol):
@@ -94,22 +103,19 @@ class Way(asyncio.DatagramTransport):
 
 
 class MediaPort:
-    """One socket. closed: called when its last way has gone and the socket with it."""
+    """One socket. closed: called when its last way has gone and the socket with it. counts: are added to."""
 
-    def __init__(self, bound: socket.socket, closed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, bound: socket.socket, closed: Callable[[], None], counts: Counts) -> None:
         bound.setblocking(False)
         self._socket = bound
         self._closed = closed
+        self._counts = counts
         self._loop = asyncio.get_running_loop()
         self._ways: dict[bytes, Way] = {}
         self._holders: dict[Address, tuple[Way, ...]] = {}
         self._waiting: deque[tuple[bytes, Address]] = deque()
         self.transactions: dict[bytes, stun.Transaction] = {}
         """The STUN requests of all ways that wait for their answers, by their ids."""
-        self.strange = 0
-        """Datagrams that belonged to nobody."""
-        self.lost = 0
-        """Datagrams that could not be sent."""
         host, port = bound.getsockname()[:2]
         self.name: Address = (host, port)
         self._loop.add_reader(bound.fileno(), self._readable)
@@ -158,7 +164,7 @@ class MediaPort:
         if len(self._waiting) < MAX_WAITING:
             self._waiting.append((data, address))
         else:
-            self.lost += 1
+            self._counts.lost += 1
 
     def _writable(self) -> None:
         while self._waiting:
@@ -173,7 +179,7 @@ class MediaPort:
 
     def _failed(self, error: OSError) -> None:
         """No route to a viewer's address, or a firewall of our own: its checks fail, and that is all."""
-        self.lost += 1
+        self._counts.lost += 1
         log.debug("rtc_cannot_send", error=str(error))
 
     # -- receiving ----------------------------------------------------------------------------------------------
@@ -202,7 +208,7 @@ class MediaPort:
             kind, _, cookie, transaction = _HEADER.unpack_from(data)
             if cookie == stun.COOKIE and self._stun(kind, transaction, data, address):
                 return
-        self.strange += 1
+        self._counts.strange += 1
 
     def _stun(self, kind: int, transaction: bytes, data: bytes, address: Address) -> bool:
         """Whether it was somebody's."""
@@ -253,6 +259,7 @@ class MediaPorts:
     def __init__(self, numbers: Sequence[int]) -> None:
         """numbers: the UDP ports to try, in order; 0 for any."""
         self._numbers = numbers
+        self.counts = Counts()
         self._ports: dict[str, MediaPort] = {}
 
     @property
@@ -270,7 +277,7 @@ class MediaPorts:
             bound = _bind(host, self._numbers)
             if bound is None:
                 return None
-            port = self._ports[host] = of_nobody().run(MediaPort, bound, lambda: self._closed(host))
+            port = self._ports[host] = of_nobody().run(MediaPort, bound, lambda: self._closed(host), self.counts)
             log.info("rtc_port_opened", address=port.name[0], port=port.name[1])
         return port
 

@@ -64,7 +64,7 @@ class PeerRegistry:
         """
         private.lengthen_history()
         self.settings = settings
-        self._ports = MediaPorts(to_try(settings))
+        self.ports = MediaPorts(to_try(settings))
         self._first_picture = first_picture
         self._left = left
         self._clock = clock
@@ -97,7 +97,7 @@ class PeerRegistry:
             source,
             codec,
             self.settings,
-            self._ports,
+            self.ports,
             place=place,
             microphone=microphone,
             talk=talk,

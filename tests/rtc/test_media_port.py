@@ -42,8 +42,13 @@ def check(name: str, password: str, **more: object) -> bytes:
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[MediaPort]:
-    made = MediaPorts((0,)).open("127.0.0.1")
+def ports() -> MediaPorts:
+    return MediaPorts((0,))
+
+
+@pytest.fixture
+async def port(ports: MediaPorts) -> AsyncIterator[MediaPort]:
+    made = ports.open("127.0.0.1")
     assert made is not None
     keeper = made.add("keeper", "k" * 22, Connection())
     yield made
@@ -153,7 +158,7 @@ async def test_a_viewer_may_come_from_a_new_address(port: MediaPort, sockets: li
     ids=lambda datagram: f"{len(datagram)} bytes",
 )
 async def test_what_nobody_vouches_for_is_dropped_without_an_answer(
-    port: MediaPort, sockets: list[socket.socket], datagram: bytes
+    ports: MediaPorts, port: MediaPort, sockets: list[socket.socket], datagram: bytes
 ) -> None:
     _, a = add(port, "a")
     stranger = Sender(port, sockets)
@@ -162,7 +167,7 @@ async def test_what_nobody_vouches_for_is_dropped_without_an_answer(
     assert a.got == []
     assert list(port.addresses) == []
     assert stranger.heard() == []
-    assert port.strange >= 2
+    assert ports.counts.strange >= 2
 
 
 async def test_a_flood_of_strangers_leaves_nothing_and_takes_nothing_from_anybody(
@@ -267,7 +272,7 @@ async def test_closing_frees_the_addresses_and_the_last_one_the_socket(sockets: 
 
 
 async def test_what_waits_to_be_sent_is_bounded_and_then_goes_in_order(
-    port: MediaPort, sockets: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+    ports: MediaPorts, port: MediaPort, sockets: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     way, _ = add(port, "a")
     viewer = Sender(port, sockets)
@@ -286,7 +291,7 @@ async def test_what_waits_to_be_sent_is_bounded_and_then_goes_in_order(
     monkeypatch.setattr(port, "_socket", Full())
     for n in range(MAX_WAITING + 5):
         way.sendto(n.to_bytes(2, "big"), viewer.address)
-    assert port.lost == 5
+    assert ports.counts.lost == 5
     full = False
     got: list[bytes] = []
 
@@ -303,10 +308,10 @@ async def test_what_waits_to_be_sent_is_bounded_and_then_goes_in_order(
     await until(lambda: b"now" in viewer.heard())
 
 
-async def test_an_address_that_cannot_be_reached_harms_nothing(port: MediaPort) -> None:
+async def test_an_address_that_cannot_be_reached_harms_nothing(ports: MediaPorts, port: MediaPort) -> None:
     way, _ = add(port, "a")
     way.sendto(bytes(70_000), ("127.0.0.1", 9))  # larger than a datagram may be
-    assert port.lost == 1
+    assert ports.counts.lost == 1
 
 
 async def test_ports_that_others_have_are_passed_over() -> None:

@@ -49,7 +49,7 @@ async def test_media_is_relayed_and_no_other_address_is_told(
         entry, answer = await peers.connect("s", live, "h264", await viewer.offer(), place="here")
         (line,) = {line for line in answer.split("\r\n") if line.startswith("a=candidate:")}
         assert line.split()[7:] == ["relay", "raddr", "0.0.0.0", "rport", "9"]
-        assert peers._ports.count == 0, "no port is open"
+        assert peers.ports.count == 0, "no port is open"
         offer = await viewer.offer()
         for candidate in [each[2:] for each in offer.split("\r\n") if each.startswith("a=candidate:")]:
             await entry.peer.add_candidate(candidate)

@@ -93,7 +93,7 @@ async def test_strangers_neither_end_nor_redirect_a_viewers_media(
         with pytest.raises(BlockingIOError):
             stranger.recv(2000)
     assert set(port.addresses) == before
-    assert port.strange >= 200
+    assert peers.ports.counts.strange >= 200
     await tell(viewer, RTCP_PSFB_PLI)
     await until(lambda: live.keys_requested > keys, 3)
 
