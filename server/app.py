@@ -53,6 +53,7 @@ from server.keys import (
 )
 from server.listening import Listening, listening
 from server.live import LiveFactory, LiveParts
+from server.livetalking import api as livetalking
 from server.load import Load
 from server.load_sampler import LoadSampler
 from server.logs import request_log
@@ -170,6 +171,7 @@ def build_app(
     session_events.add_routes(app)
     recorder_api.add_routes(app)
     outputs_api.add_routes(app)
+    livetalking.add_routes(app)
     add_whep_routes(app, sessions, app[PEERS], "/v1/sessions/{session_id}/whep")
     rtvi.add_routes(app, _version())
     ws.add_routes(app)

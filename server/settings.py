@@ -248,6 +248,13 @@ class OutputSettings(_Group):
         return hosts
 
 
+class LiveTalkingSettings(_Group):
+    enabled: bool = False
+    avatar: Annotated[str, Field(max_length=200)] = ""
+    tutor: Annotated[str, Field(max_length=200)] = ""
+    open_offer: bool = False
+
+
 class WebRtcSettings(_Group):
     public_ip: str = ""
     port_min: Annotated[int, Field(ge=0, le=65535)] = 0
@@ -297,6 +304,7 @@ class Settings(BaseSettings):
     records: RecordSettings = RecordSettings()
     recording: RecordingSettings = RecordingSettings()
     outputs: OutputSettings = OutputSettings()
+    livetalking: LiveTalkingSettings = LiveTalkingSettings()
     webrtc: WebRtcSettings = WebRtcSettings()
 
     _layers: ClassVar[_Layers | None] = None

@@ -108,14 +108,14 @@ async def play_request(request: web.Request, session: Session) -> str:
             text = await _read_form(request, place.clip, limit)
         else:
             await stream_to_file(BodySource(request), place.clip, limit, announced)
-        return await _play(request.app, session, place, text)
+        return await play_clip(request.app, session, place, text)
 
 
 async def play_base64(app: web.Application, session: Session, data: str, text: str) -> str:
     """Speak a recording that came in a message. 413 too_large, 400 bad_request when it is not base64."""
     with app[RECORDINGS].take(session.id, _decoded_size(data), app[SETTINGS].sessions.max_audio_seconds) as place:
         await _write_base64(data, place.clip)
-        return await _play(app, session, place, text)
+        return await play_clip(app, session, place, text)
 
 
 async def hear_base64(app: web.Application, session: Session, data: str) -> str:
@@ -192,7 +192,8 @@ async def _read_form(request: web.Request, target: Path, limit: int) -> str:
     return text
 
 
-async def _play(app: web.Application, session: Session, place: Place, text: str) -> str:
+async def play_clip(app: web.Application, session: Session, place: Place, text: str) -> str:
+    """Speak the clip that lies in its place; gives the utterance's id. Problems as for `say`, and those of the clip."""
     from pipeline.speech_file import decode_speech
 
     _check_length(place.clip)

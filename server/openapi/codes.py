@@ -100,6 +100,9 @@ CODES: dict[str, tuple[int, ...]] = {
     "output_forbidden": (403,),
     "output_not_found": (404,),
     "too_many_outputs": (409,),
+    # LiveTalking
+    "livetalking_off": (404,),
+    "not_supported": (501,),
     # WebRTC
     "bad_sdp": (400, 422),
     "sdp_too_large": (400,),

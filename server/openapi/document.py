@@ -57,6 +57,7 @@ _IN_PATH = {
     "session_id": "The session's id, as createSession gave it.",
     "avatar_id": "The avatar's id.",
     "tutor_id": "The tutor's id.",
+    "sessionid": "The number that /offer gave.",
     "output_id": "The output's id, as startOutput gave it.",
     "recording_id": "The recording's id, as startRecording gave it.",
     "student_id": "The student's id, as createSession was told it.",

@@ -6,7 +6,18 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
-from server.openapi import admin, avatars, operating, outputs, recordings, records, sessions, tutors, webrtc
+from server.openapi import (
+    admin,
+    avatars,
+    livetalking,
+    operating,
+    outputs,
+    recordings,
+    records,
+    sessions,
+    tutors,
+    webrtc,
+)
 from server.openapi.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -19,6 +30,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *outputs.OPERATIONS,
     *operating.OPERATIONS,
     *admin.OPERATIONS,
+    *livetalking.OPERATIONS,
 )
 
 PAGES = frozenset({"/", "/teacher", "/admin", "/favicon.ico", "/static/{path}", "/docs", "/docs/{file}"})

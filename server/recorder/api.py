@@ -11,6 +11,7 @@ from server.keys import RECORDER, SESSIONS
 from server.paging import window
 from server.problems import ProblemError
 from server.recorder.record import TYPES, Record
+from server.recorder.recorder import Recorder
 from server.security import require_service
 from server.sessions import Session, iso
 
@@ -93,7 +94,11 @@ async def download(request: web.Request) -> web.StreamResponse:
     """The film, or a Range of it; of one that still runs, what there is so far. 404 recording_empty."""
     require_service(request)
     recorder = request.app[RECORDER]
-    record = recorder.find(request.match_info["recording_id"])
+    return film(recorder, recorder.find(request.match_info["recording_id"]))
+
+
+def film(recorder: Recorder, record: Record) -> web.StreamResponse:
+    """A recording's film as an answer. 404 recording_empty."""
     if not record.bytes and record.state != "recording":
         raise ProblemError(404, "recording_empty", "Nothing was recorded: the session's picture never began.")
     name = f"{record.started_at:%Y-%m-%d-%H%M%S}-{record.id[:8]}.{record.format}"

@@ -1,0 +1,1 @@
+"""LiveTalking's HTTP interface, for clients that were written for it and move over: docs/livetalking.md."""
