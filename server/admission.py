@@ -303,12 +303,12 @@ class Admission:
     def _forecast(self, now: float) -> tuple[Forecast, int]:
         """And how many seats more than are allowed now have to come free before one is given away."""
         awake = [seat for seat in self._seats.values() if seat.state == "awake"]
-        known = [(seat.awake_since, self._known_end(seat)) for seat in awake]
+        known = [(seat.awake_since, self._known_end(seat, now)) for seat in awake]
         return self._turnover.forecast(known, now), max(0, len(awake) - self.limits.max_sessions)
 
-    def _known_end(self, seat: Seat) -> float | None:
-        """When its seat comes free at the latest, as far as that is certain."""
-        times = list(self._ends(seat).values())
+    def _known_end(self, seat: Seat, now: float) -> float | None:
+        """When its seat comes free, as far as that can be seen; a limit that is far off tells nothing."""
+        times = [at for at in self._ends(seat).values() if at - now <= WARN_SECONDS]
         if not seat.present:
             times.append(seat.empty_since + (self.limits.leave if seat.joined else self.limits.first))
         return min(times, default=None)

@@ -170,9 +170,10 @@ def test_how_long_to_wait_is_told_from_how_long_seats_are_held() -> None:
     assert refusal.retry_after == 590, "behind those who wait"
 
 
-def test_a_certain_end_counts_before_a_guess() -> None:
+def test_an_end_that_is_near_counts_before_a_guess() -> None:
     seats = full(replace(LIMITS, max_seconds=100))
-    seats.wait("c", 40)
+    seats.wait("c", 30)
+    assert seats.place("c", 30) == Place(1, None), "most go long before they have to"
     assert seats.place("c", 40) == Place(1, 60)
     seats.leave("a", 50)
     assert seats.place("c", 51) == Place(1, 1)
