@@ -33,7 +33,10 @@ def _plain(value: Any, name: str) -> Any:
         case BaseModel():
             return {key: _plain(getattr(value, key), key) for key in type(value).model_fields}
         case SecretStr():
-            return MASK if value.get_secret_value() else ""
+            secret = value.get_secret_value()
+            if name == "database_url":  # where the records are is worth knowing; only its password is secret
+                return without_password(secret)
+            return MASK if secret else ""
         case dict():
             return {str(key): _plain(item, str(key)) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():

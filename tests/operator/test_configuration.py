@@ -11,7 +11,7 @@ from pydantic import BaseModel, SecretStr
 from server.admin.configuration import MASK, shown, without_password
 from server.settings import Settings
 
-SECRETS = ("operators-key-0123456789", "model-key-42", "turn-pass-word")
+SECRETS = ("operators-key-0123456789", "model-key-42", "turn-pass-word", "database-pass-word")
 
 
 def secrets_of(value: Any) -> int:
@@ -29,11 +29,13 @@ def test_every_setting_is_shown_and_no_secret() -> None:
     settings = Settings(
         server={"api_key": SECRETS[0], "port": 9001},  # type: ignore[arg-type]
         model={"base_url": "http://m:1/v1", "name": "m", "api_key": SECRETS[1]},  # type: ignore[arg-type]
+        records={"database_url": f"postgresql://lectern:{SECRETS[3]}@db:5432/lectern"},  # type: ignore[arg-type]
         webrtc={"turn_server": f"turn:user:{SECRETS[2]}@t:1", "turn_password": SECRETS[2]},  # type: ignore[arg-type]
     )
     found = shown(settings)
     text = json.dumps(found)
-    assert text.count(MASK) >= 4
+    assert text.count(MASK) >= 5
+    assert found["settings"]["records"]["database_url"] == f"postgresql://{MASK}@db:5432/lectern"
     for secret in SECRETS:
         assert secret not in text
     assert found["settings"]["server"]["port"] == 9001

@@ -135,6 +135,15 @@ def test_prometheus_understands_every_expression(promtool: Path, tmp_path: Path)
     run(promtool, "check", "rules", str(DEPLOY / "prometheus" / "alerts.yml"), folder=tmp_path)
 
 
+def test_prometheus_takes_its_configuration(promtool: Path, tmp_path: Path) -> None:
+    for name in ("prometheus.yml", "alerts.yml"):
+        (tmp_path / name).write_text((DEPLOY / "prometheus" / name).read_text())
+    (tmp_path / "key").touch()
+    config = tmp_path / "prometheus.yml"
+    config.write_text(config.read_text().replace("/etc/prometheus/lectern-key", str(tmp_path / "key")))
+    run(promtool, "check", "config", "prometheus.yml", folder=tmp_path)
+
+
 INSTANCE = 'instance="a:9000"'
 
 FIRING: dict[str, dict[str, str]] = {

@@ -117,6 +117,7 @@ export const adminEn = {
   "admin.neverUsed": "never",
   "admin.sizes": "{bytes}, of them {cache} decoded frames",
   "admin.sampleMark": "sample",
+  "admin.prune": "Make room",
   "admin.pruneLabel": "Unused for at least (days)",
   "admin.pruneLook": "Show what would go",
   "admin.pruneSample": "the sample, too",

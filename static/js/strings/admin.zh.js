@@ -117,6 +117,7 @@ export const adminZh = {
   "admin.neverUsed": "从未",
   "admin.sizes": "{bytes}，其中解码帧 {cache}",
   "admin.sampleMark": "示例",
+  "admin.prune": "腾出空间",
   "admin.pruneLabel": "至少未使用（天）",
   "admin.pruneLook": "看看会删除什么",
   "admin.pruneSample": "包括示例",
