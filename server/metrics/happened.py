@@ -18,7 +18,16 @@ _RTT = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 _LOSS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _BUILD = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 
-ENDS = ("deleted", "timeout", "never_joined", "stopped_by_operator", "shutdown")
+ENDS = (
+    "deleted",
+    "timeout",
+    "never_joined",
+    "max_duration",
+    "idle",
+    "stopped_by_operator",
+    "draining",
+    "shutdown",
+)
 
 
 class Happened:
