@@ -26,9 +26,12 @@ from server.access.headers import add_headers
 from server.access.keys import Keys
 from server.access.start import open_guard, open_keys, open_tokens
 from server.admin import api as admin_api
+from server.admin import drain as drain_api
+from server.drain import Drain
 from server.faces import Faces
 from server.keys import (
     BUILDER,
+    DRAIN,
     ENGINE,
     KEYS,
     LIMITER,
@@ -157,6 +160,7 @@ def build_app(
     app[PEERS] = PeerRegistry(rtc, first_picture=metrics.first_picture, left=metrics.links.left)
     app[PULSE] = Pulse(sessions, app[PEERS], late=metrics.happened.loop_late.observe, linked=metrics.links.looked)
     app[TRACES] = traces
+    app[DRAIN] = Drain(sessions)
     app[STOPPING] = asyncio.Event()
 
     app.on_response_prepare.append(add_headers(settings))
@@ -177,6 +181,7 @@ def build_app(
     ws.add_routes(app)
     probes.add_routes(app)
     admin_api.add_routes(app)
+    drain_api.add_routes(app)
     pages.add_routes(app, STATIC)
     openapi.add_routes(app, STATIC / "docs.html", _version())
 
@@ -229,6 +234,7 @@ async def _run_parts(app: web.Application) -> AsyncIterator[None]:
         await app[RECORDER].start()
         stack.push_async_callback(app[SESSIONS].close)
         await app[SESSIONS].start()
+        stack.push_async_callback(app[DRAIN].close)
         stack.push_async_callback(app[LOAD_SAMPLER].close)
         await app[LOAD_SAMPLER].start()
         stack.push_async_callback(app[PEERS].close)

@@ -23,14 +23,8 @@ _STAGES = {
 
 def run(arguments: argparse.Namespace) -> int:
     """Load the settings and do what was asked; problems of the world are told in a sentence, without a traceback."""
-    overrides: dict[str, dict[str, object]] = {}
-    for name in ("host", "port"):
-        value = getattr(arguments, name, None)
-        if value is not None:
-            overrides.setdefault("server", {})[name] = value
     try:
-        settings = load(Path(arguments.config) if arguments.config else None, overrides=overrides)
-        return _COMMANDS[arguments.command](settings, arguments)
+        return _COMMANDS[arguments.command](_settings(arguments), arguments)
     except (SettingsError, AvatarError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -38,10 +32,20 @@ def run(arguments: argparse.Namespace) -> int:
         return 130
 
 
+def _settings(arguments: argparse.Namespace) -> Settings:
+    """The settings, with what the command line changes. Raises SettingsError."""
+    overrides: dict[str, dict[str, object]] = {}
+    for name in ("host", "port"):
+        value = getattr(arguments, name, None)
+        if value is not None:
+            overrides.setdefault("server", {})[name] = value
+    return load(Path(arguments.config) if arguments.config else None, overrides=overrides)
+
+
 def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     from server.main import serve
 
-    return serve(settings)
+    return serve(settings, lambda: _settings(arguments))
 
 
 def _avatar(settings: Settings, arguments: argparse.Namespace) -> int:

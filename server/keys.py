@@ -14,6 +14,7 @@ from pipeline.voices.book import VoiceBook
 from server.access.keys import Keys
 from server.access.limiter import Limiter
 from server.access.tokens import Tokens
+from server.drain import Drain
 from server.listening import Listening
 from server.load_sampler import LoadSampler
 from server.metrics import Metrics
@@ -40,6 +41,7 @@ MODEL: web.AppKey[LanguageModel] = web.AppKey("model", LanguageModel)
 LISTENING: web.AppKey[Listening] = web.AppKey("listening", Listening)
 LOAD_SAMPLER: web.AppKey[LoadSampler] = web.AppKey("load_sampler", LoadSampler)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
+DRAIN: web.AppKey[Drain] = web.AppKey("drain", Drain)
 RECORDINGS: web.AppKey[Recordings] = web.AppKey("recordings", Recordings)
 RECORDS: web.AppKey[Records] = web.AppKey("records", Records)
 RECORDER: web.AppKey[Recorder] = web.AppKey("recorder", Recorder)

@@ -7,9 +7,10 @@ import contextlib
 import errno
 import os
 import shlex
-import signal
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -19,6 +20,7 @@ from server import logs
 from server.access.keys import Keys
 from server.access.start import open_keys
 from server.front import raise_file_limit, runner_of
+from server.notify import notify
 from server.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
@@ -26,8 +28,11 @@ log = structlog.get_logger(__name__)
 SAMPLE_SECONDS = 90.0  # to prepare the sample tutor, on the first start only
 
 
-def serve(settings: Settings) -> int:
-    """Run the server until it is told to stop; gives the exit status. Blocking."""
+def serve(settings: Settings, load: Callable[[], Settings] | None = None) -> int:
+    """Run the server until it is told to stop; gives the exit status. Blocking.
+
+    load: reads the settings as they were read for the start, for SIGHUP; None: they stay as they are.
+    """
     logs.configure(settings.server)
     memory.give_back_large_blocks()
     raise_file_limit()
@@ -41,7 +46,7 @@ def serve(settings: Settings) -> int:
         print(f"Lectern cannot start: {_why_not(settings, error)}", file=sys.stderr)
         return 1
     try:
-        asyncio.run(_run(settings, listening, keys))
+        asyncio.run(_run(settings, listening, keys, load or (lambda: settings)))
     except SettingsError as error:
         return _settings_wrong(error)
     finally:
@@ -54,29 +59,41 @@ def _settings_wrong(error: SettingsError) -> int:
     return 1
 
 
-async def _run(settings: Settings, listening: socket.socket, keys: Keys) -> None:
+async def _run(settings: Settings, listening: socket.socket, keys: Keys, load: Callable[[], Settings]) -> None:
     from server.app import build_app  # media and speech libraries: loaded once the port is ours
+    from server.ending import Ending, listen_for_signals
+    from server.keys import DRAIN, SESSIONS
+    from server.reload import Reloader
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
     app = build_app(settings, keys=keys)
     runner = runner_of(app)
+    sessions = app[SESSIONS]
+    ending = Ending(
+        app[DRAIN],
+        seconds=lambda: settings.server.drain_seconds,
+        connected=lambda: sum(sessions.viewers(session) > 0 for session in sessions.all()),
+        say=partial(print, flush=True),
+    )
+    reloader = Reloader(app, load)
+    listen_for_signals(asyncio.get_running_loop(), ending, reloader.ask)
     sample: asyncio.Task[None] | None = None
     try:
         await runner.setup()
         await web.SockSite(runner, listening, backlog=256).start()
+        reloader.start()
         sample = asyncio.create_task(_make_sample(app, settings), name="sample")
-        stopping = asyncio.create_task(stop.wait(), name="stop")
+        stopping = asyncio.create_task(ending.wait(), name="ending")
         # The first visitor can talk at once: "ready" is said when the sample is there, too.
         await asyncio.wait({sample, stopping}, timeout=SAMPLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         memory.settle()
-        if not stop.is_set():
+        if not ending.asked.is_set():
             _announce(settings, listening)
+            notify("READY=1")
         await stopping
         log.info("stopping")
     finally:
+        notify("STOPPING=1")
+        await reloader.close()
         if sample is not None:
             sample.cancel()
             await asyncio.gather(sample, return_exceptions=True)

@@ -42,6 +42,16 @@ class SessionContinues(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ServerDraining(Event):
+    """The server goes out of service: no new session starts here, this one goes on. seconds: until it is ended; None:
+    it is not. A `session_continues` for draining takes it back.
+    """
+
+    type: ClassVar[str] = "server_draining"
+    seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded(Event):
     """The last of its events. reason: deleted, max_duration, idle, timeout (everybody had left), never_joined,
     left_line (nobody was connected while it waited), not_started (an `error` before it says why), stopped_by_operator,

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from server.keys import (
     BUILDER,
+    DRAIN,
     ENGINE,
     LISTENING,
     METRICS,
@@ -92,10 +93,11 @@ async def look(app: web.Application) -> dict[str, dict[str, Any]]:
 
 
 def _serving(app: web.Application) -> dict[str, Any]:
-    refusing = app[SESSIONS].refusing
     if app[STOPPING].is_set():
         return _check(False, "it is being stopped")
-    return _check(refusing is None, f"it takes no new sessions: {refusing}")
+    state = app[DRAIN].state
+    left = "" if state.seconds_left is None else f", for {state.seconds_left} s at most"
+    return _check(app[SESSIONS].refusing is None, f"it takes no new sessions: draining, {state.running} run{left}")
 
 
 def _disk(root: Path) -> tuple[int, int]:

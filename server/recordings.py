@@ -35,6 +35,10 @@ class Recordings:
         self._count: Counter[str] = Counter()
         self.taken = 0  # bytes
 
+    def set_room(self, room: int) -> None:
+        """Another room from now on; what is there stays."""
+        self._room = room
+
     def take(self, session_id: str, clip_bytes: int, seconds: float) -> Place:
         """A place for a clip of at most so many bytes and seconds. 429 queue_full, 503 busy, 507 disk_full."""
         if self._count[session_id] >= PER_SESSION:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote, urlsplit
@@ -47,6 +47,7 @@ class ServerSettings(_Group):
     api_key: SecretStr = SecretStr("")
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
+    drain_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30.0
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -308,6 +309,15 @@ class Settings(BaseSettings):
     webrtc: WebRtcSettings = WebRtcSettings()
 
     _layers: ClassVar[_Layers | None] = None
+
+    def adopt(self, new: Settings, keys: Collection[str]) -> None:
+        """Take these keys ("group.key") from other settings, in place: whoever reads them next finds the new values.
+        The one exception to settings being what they were at the start; for what a running server may change.
+        """
+        for group in {key.partition(".")[0] for key in keys}:
+            values = {key.partition(".")[2] for key in keys if key.startswith(f"{group}.")}
+            changed = {key: getattr(getattr(new, group), key) for key in values}
+            self.__dict__[group] = getattr(self, group).model_copy(update=changed)
 
     @classmethod
     def settings_customise_sources(

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from server.admin.drain import Draining
 from server.admin.storage import Prune
 from server.limits import Cause
 from server.listening import Availability
 from server.openapi.answers import AvatarShown, Renderer, SessionSummary, Told
-from server.openapi.operation import Answer, Operation, Parameter, json_body
+from server.openapi.operation import JSON, Answer, Body, Operation, Parameter, json_body
 
 
 class OperatorFigures(Told):
@@ -183,6 +184,18 @@ class PruneResult(Told):
     failed: dict[str, str]
 
 
+class DrainShown(Told):
+    """since: null while it does not drain. seconds_left: until the sessions that run are ended; null: they end as they
+    like. running: sessions that are awake. stopping: the process ends with the drain.
+    """
+
+    draining: bool
+    since: datetime | None
+    seconds_left: int | None
+    running: int
+    stopping: bool
+
+
 class Configuration(Told):
     """settings: {group: {key: value}}, secrets masked. changed: "group.key" of what differs from its default."""
 
@@ -270,6 +283,28 @@ OPERATIONS = (
         {200: Answer("What was deleted, or would be.", PruneResult)},
         json_body(Prune),
         text="Without dry_run: false it only names them. One that is in use is never deleted.",
+    ),
+    Operation(
+        "POST",
+        "/v1/admin/drain",
+        "drain",
+        "Administration",
+        "admin",
+        "Take the server out of service",
+        {200: Answer("New sessions get 503 draining; those that run are told.", DrainShown)},
+        Body({JSON: Draining}, required=False, example={"seconds": 600}),
+        text="Done again it sets another end.",
+    ),
+    _get("drain", "drainState", "Is it going out of service?", "The drain's state.", DrainShown),
+    Operation(
+        "DELETE",
+        "/v1/admin/drain",
+        "takeDrainBack",
+        "Administration",
+        "admin",
+        "Put the server back into service",
+        {200: Answer("New sessions are taken again.", DrainShown)},
+        problems=("stopping",),
     ),
     _get("storage", "storage", "What avatars take on disk, and when they were last used", "The disk.", Storage),
     Operation(

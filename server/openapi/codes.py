@@ -69,6 +69,7 @@ CODES: dict[str, tuple[int, ...]] = {
     "at_capacity": (503,),
     "waiting": (503,),
     "draining": (503,),
+    "stopping": (409,),
     "session_not_found": (404,),
     "no_picture": (404,),
     "session_stopped": (409,),

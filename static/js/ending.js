@@ -23,6 +23,7 @@ export class Ending {
     session.addEventListener("message", (event) => {
       const message = /** @type {CustomEvent} */ (event).detail;
       if (message.type === "session_ending" && REASONS.has(message.reason)) this.#tell(message);
+      else if (message.type === "server_draining") this.#tell({ seconds: message.seconds, reason: "draining" });
       else if (message.type === "session_continues") this.#forget(message.reason);
     });
     session.addEventListener("over", () => {
@@ -30,10 +31,10 @@ export class Ending {
     });
   }
 
-  /** @param {{seconds: number, reason: string}} message */
+  /** @param {{seconds: number | null, reason: string}} message seconds: null: the student may take all the time */
   #tell({ seconds, reason }) {
-    this.told.set(reason, performance.now() + seconds * 1000);
-    announce(t(`ending.${reason}`, { time: t("ending.seconds", { seconds }) }));
+    this.told.set(reason, seconds === null ? Infinity : performance.now() + seconds * 1000);
+    announce(seconds === null ? t("ending.unhurried") : t(`ending.${reason}`, { time: t("ending.seconds", { seconds }) }));
     window.clearInterval(this.timer);
     this.timer = window.setInterval(() => this.#write(), 500);
     this.#write();
@@ -60,9 +61,13 @@ export class Ending {
       return;
     }
     const [reason, at] = first;
+    byId("ending-stay").hidden = reason !== "idle";
+    if (at === Infinity) {
+      byId("ending-words").textContent = t("ending.unhurried");
+      return;
+    }
     const left = Math.max(0, Math.ceil((at - performance.now()) / 1000));
     const time = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
     byId("ending-words").textContent = t(`ending.${reason}`, { time });
-    byId("ending-stay").hidden = reason !== "idle";
   }
 }

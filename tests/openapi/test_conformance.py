@@ -18,7 +18,7 @@ from tests.server.conftest import Running, Serve
 HERE = Path(__file__).parent
 SECONDS = 600  # of which a free machine needs 25
 pytestmark = pytest.mark.timeout(SECONDS + 30)
-ENDS = ("endSession", "stopSession", "deleteAvatar", "deleteStudent")
+ENDS = ("endSession", "stopSession", "deleteAvatar", "deleteStudent", "drain")
 """These would take away what the others are tried on."""
 
 # positive_data_acceptance: a tutor that does not exist is refused, however well its name is formed. Allow: of two

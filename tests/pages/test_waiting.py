@@ -150,6 +150,20 @@ async def test_a_server_that_is_being_stopped_says_so(server: FakeServer, open_p
     await expect(page.locator("#notice-text")).to_contain_text("The server is being restarted")
 
 
+async def test_a_server_that_goes_out_of_service_says_so(server: FakeServer, open_page: OpenPage) -> None:
+    page = await open_page(server.url)
+    await start(page)
+    session = only(server)
+    words = page.locator("#ending-words")
+    await server.tell(session, type="server_draining", seconds=None)
+    await expect(words).to_contain_text("Finish in your own time")
+    await server.tell(session, type="server_draining", seconds=90)
+    await expect(words).to_contain_text("takes a break in 1:")
+    await expect(page.locator("#ending-stay")).to_be_hidden()
+    await server.tell(session, type="session_continues", reason="draining")
+    await expect(page.locator("#ending")).to_be_hidden()
+
+
 @pytest.mark.parametrize("reason", ["idle", "max_duration"])
 async def test_the_end_is_told_before_and_explained_after(server: FakeServer, open_page: OpenPage, reason: str) -> None:
     page = await open_page(server.url)

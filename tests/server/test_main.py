@@ -49,14 +49,14 @@ class Process:
                 self.lines.append(line)
                 self._new.notify_all()
 
-    def line(self, text: str) -> str:
+    def line(self, text: str, limit: float = LIMIT) -> str:
         with self._new:
-            assert self._new.wait_for(lambda: any(text in line for line in self.lines), LIMIT), self.lines
+            assert self._new.wait_for(lambda: any(text in line for line in self.lines), limit), self.lines
             return next(line for line in self.lines if text in line)
 
-    def end(self) -> int:
-        code = self.popen.wait(LIMIT)
-        self._reader.join(LIMIT)
+    def end(self, limit: float = LIMIT) -> int:
+        code = self.popen.wait(limit)
+        self._reader.join(limit)
         return code
 
 

@@ -175,6 +175,8 @@ export const en = {
   "ending.name": "The conversation is about to end",
   "ending.max_duration": "This conversation ends in {time}.",
   "ending.idle": "Still there? This conversation ends in {time}.",
+  "ending.draining": "The server takes a break in {time}. Your tutor will be back after it.",
+  "ending.unhurried": "The server takes a break soon. Finish in your own time.",
   "ending.seconds": "{seconds} seconds",
   "ending.stay": "I'm here",
   "ending.continues": "The conversation goes on.",

@@ -175,6 +175,8 @@ export const zh = {
   "ending.name": "对话即将结束",
   "ending.max_duration": "对话将在 {time} 后结束。",
   "ending.idle": "你还在吗？对话将在 {time} 后结束。",
+  "ending.draining": "服务器将在 {time} 后暂停服务，之后老师会回来。",
+  "ending.unhurried": "服务器即将暂停服务。你可以慢慢说完。",
   "ending.seconds": "{seconds} 秒",
   "ending.stay": "我还在",
   "ending.continues": "对话继续进行。",
