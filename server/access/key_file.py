@@ -1,7 +1,7 @@
 """The file of API keys: which there are, with a hash of each one's secret; read, checked and changed.
 
 A secret is 256 random bits, so one round of SHA-256 is enough: there is nothing to guess that a slow hash would
-protect, and a check costs a microsecond, not the tenth of a second that a flood of wrong keys could turn against us.
+protect, and a check costs two microseconds, not the tenth of a second that a flood of wrong keys could turn against us.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,7 @@ from server.access import key_file
 from server.app import build_app
 from server.front import runner_of
 from server.settings import Settings
+from tests.access.conftest import Found
 from tests.server.conftest import add_ready
 from tests.server.fakes import FakeEngine, FakeSession, quiet_book
 
@@ -133,6 +135,47 @@ async def test_a_head_that_is_none_is_refused_and_closed(served: Served, head: b
         writer.close()
     async with ClientSession() as client, client.get(f"{served[0]}/health") as found:
         assert found.status == 200
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, '{"a":' * 100_000, "1" * 500_000, '{"student_id": NaN}'])
+async def test_json_that_is_meant_to_harm_is_refused(school: Found, body: str) -> None:
+    there = await school()
+    headers = {"Content-Type": "application/json"}
+    answer = await there.ask("POST", "/v1/sessions", "service", data=body, headers=headers)
+    assert (answer.status, (await answer.json())["code"]) == (400, "invalid_json")
+
+
+async def test_no_route_takes_a_body_without_end(school: Found) -> None:
+    """Three megabytes, of which nobody says how many they will be, to every route that changes something."""
+    there = await school(access={"requests_per_minute": 0, "uploads_per_minute": 0})
+    session = await there.session()
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b'{"text": "'
+        for _ in range(48):
+            yield b"a" * 65_536
+        yield b'"}'
+
+    ids = {"session_id": session["session_id"], "avatar_id": "ada"}
+    too_large = set()
+    for route in there.server.app.router.routes():
+        if route.method in ("GET", "HEAD", "OPTIONS", "DELETE") or route.resource is None:
+            continue
+        path = re.sub(r"\{(\w+)\}", lambda found: ids.get(found[1], "none"), route.resource.canonical)
+        shown = session["engine_token"] if "/whep" in path or path.endswith("/rtvi") else "admin"
+        for kind in ("application/json", "application/sdp", "application/trickle-ice-sdpfrag"):
+            headers = {"Content-Type": kind, "If-Match": "*"}
+            answer = await there.ask(route.method, path, shown, data=endless(), headers=headers)
+            body = await answer.read()
+            assert answer.status < 500 or b'"internal_error"' not in body, (route.method, path, body)
+            if answer.status == 413:
+                too_large.add(f"{route.method} {route.resource.canonical}")
+    assert len(too_large) >= 12, too_large
+    assert {
+        "POST /v1/sessions",
+        "POST /v1/sessions/{session_id}/say",
+        "POST /v1/sessions/{session_id}/whep",
+    } <= too_large
 
 
 def test_as_many_files_as_the_system_lets_be_open() -> None:

@@ -98,6 +98,7 @@ async def test_no_secret_of_a_whole_run_is_in_its_log(running: Run, tmp_path: Pa
             secrets["turn credential"] = server["credential"]
         _, fresh = await call("POST", f"{own}/token", token)
         secrets["fresh token"] = fresh["engine_token"]
+        await call("GET", "/v1/sessions/x%0a2026-01-01T00:00:00Z%20[info]%20a-forged-line", key)
         for shown in (key, token, operator, *SENT.values()):
             for method, path in (
                 ("GET", "/v1/avatars"),
@@ -124,6 +125,7 @@ async def test_no_secret_of_a_whole_run_is_in_its_log(running: Run, tmp_path: Pa
     assert log.count("/v1/avatars") >= 5, log  # the run is in it
     assert "request_unreadable" in log or "BadHttp" in log or "BadStatusLine" in log
     assert "[aiosqlite]" not in log
+    assert "a-forged-line" not in log
     assert QUESTION not in log
     found = {name for name, secret in secrets.items() if secret in log}
     assert not found, "\n".join(line for line in log.splitlines() if any(secrets[name] in line for name in found))
