@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
+from server.log_context import about
 from server.problems import ProblemError, at_capacity
 from server.rtc.addresses import place_of
 from server.rtc.data_channel import ChannelSink, DataChannel
@@ -55,16 +56,17 @@ async def join(
         hearing = session.hearing
         if hearing is not None and peers.microphones(session.id) < MOST_MICROPHONES:
             checked = read_offer(offer, listen=True, data=data)
-        return await peers.connect(
-            session.id,
-            live,
-            live.video.codec,
-            checked,
-            place=place_of(client),
-            microphone=hearing.open if hearing is not None else None,
-            talk=talk,
-            presence=lambda entry: sessions.present(session, _ender(peers, entry)),
-        )
+        with about(session.id):
+            return await peers.connect(
+                session.id,
+                live,
+                live.video.codec,
+                checked,
+                place=place_of(client),
+                microphone=hearing.open if hearing is not None else None,
+                talk=talk,
+                presence=lambda entry: sessions.present(session, _ender(peers, entry)),
+            )
     except BadOffer as error:
         raise refusal(error) from error
     except TooManyPeersError as error:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from avatars.record import AvatarRecord, Problem
+from avatars.store import write_record
 from avatars.usage import MARK
 from pipeline.voices.voice import VoiceError
 from server import parts
@@ -138,13 +141,17 @@ async def test_voices_say_why_they_are_off(serve: Serve) -> None:
     assert found["model"]["mode"] == "demo"
 
 
-async def test_builds_that_failed_are_named(serve: Serve) -> None:
+async def test_builds_that_failed_lately_are_named(serve: Serve) -> None:
     running = await serve()
-    (running.root.parent / "import" / "noise.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + b"x" * 5000)
-    answer = await running.client.post("/v1/avatars", json={"avatar_id": "noise", "video_path": "noise.mp4"})
-    assert answer.status == 422  # refused at once: nothing of it stays
+    for avatar_id, days in (("dark", 2), ("long-ago", 9)):
+        folder = running.store.building / avatar_id
+        folder.mkdir(parents=True)
+        at = datetime.now(UTC) - timedelta(days=days)
+        error = Problem(code="too_dark", message="The picture is too dark.")
+        write_record(folder, AvatarRecord(id=avatar_id, state="failed", stage="failed", error=error, created_at=at))
     found = await get(running, "avatars/builds")
-    assert (found["running"], found["waiting"], found["failed"], found["ready"]) == ([], [], [], 1)
+    assert (found["running"], found["waiting"], found["ready"], found["total"]) == ([], [], 1, 3)
+    assert [(build["avatar_id"], build["error"]["code"]) for build in found["failed"]] == [("dark", "too_dark")]
 
 
 async def test_turns_tell_their_stages_and_no_text(serve: Serve) -> None:
@@ -188,8 +195,6 @@ def age(running: Running, avatar_id: str, days: float) -> None:
     """It was made a year ago, and used `days` ago."""
     folder = running.root / avatar_id
     if not folder.exists():
-        from datetime import UTC, datetime, timedelta
-
         add_ready(running.root, avatar_id, created=datetime.now(UTC) - timedelta(days=365))
     (folder / MARK).touch()
     os.utime(folder / MARK, (time.time() - days * DAY,) * 2)
@@ -211,8 +216,6 @@ async def test_storage_tells_what_avatars_take_and_when_they_were_used(serve: Se
 
 
 def _seconds(iso: str) -> float:
-    from datetime import datetime
-
     return datetime.fromisoformat(iso).timestamp()
 
 

@@ -17,8 +17,6 @@ from tests.server.conftest import Running, Serve
 
 pytestmark = pytest.mark.browser
 
-KEY = "operators-key-0123456789"
-
 
 @pytest.fixture
 async def open_page() -> AsyncIterator[OpenPage]:
@@ -31,7 +29,7 @@ async def admin(running: Running, open_page: OpenPage, **options: object) -> Pag
 
 
 async def test_the_day_of_an_operator(serve: Serve, open_page: OpenPage) -> None:
-    """Sees who is there, stops one, prunes what nobody uses, looks up a setting, in both languages."""
+    """Sees who is there, stops one, prunes what nobody uses, looks up a setting, in both languages; drains."""
     running = await serve(sessions={"max_sessions": 4}, webrtc={"turn_password": "turn-pass-word"})
     for avatar_id, days in (("bob", 40), ("cleo", 3)):
         age(running, avatar_id, days)
@@ -91,10 +89,26 @@ async def test_the_day_of_an_operator(serve: Serve, open_page: OpenPage) -> None
     await page.set_viewport_size({"width": 390, "height": 844})
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
 
+    await page.click("#drain")
+    await page.click("#confirm-no")
+    assert running.sessions.refusing is None
+    async with page.expect_request(lambda request: request.url.endswith("/v1/admin/drain")) as asked:
+        await page.click("#drain")
+        await page.click("#confirm-yes")
+    assert (await asked.value).method == "POST"
+    running.sessions.refuse_new("draining", "This server is being stopped.")
+    await expect(page.locator("#state-words")).to_have_text("正在排空：不接受新会话")
+    await expect(page.locator("#drain")).to_be_hidden()
 
-async def test_a_key_is_asked_for_once_and_can_be_given_later(serve: Serve, open_page: OpenPage) -> None:
-    running = await serve(server={"api_key": KEY})
-    await running.client.post("/v1/sessions", json={"avatar_id": "ada", "student_id": "s1"}, headers=bearer())
+
+async def test_a_key_is_asked_for_once_and_another_roles_is_told_so(
+    serve: Serve, open_page: OpenPage, tmp_path: Path
+) -> None:
+    path = tmp_path / "keys.json"
+    shown = {role: key_file.add(path, role, "")[1] for role in ("service", "admin")}
+    running = await serve(access={"keys_file": path})
+    headers = {"Authorization": f"Bearer {shown['service']}"}
+    await running.client.post("/v1/sessions", json={"avatar_id": "ada", "student_id": "s1"}, headers=headers)
     page = await admin(running, open_page)
     await expect(page.locator("#access")).to_be_visible()
     await page.click("#access [value=no]")
@@ -104,33 +118,20 @@ async def test_a_key_is_asked_for_once_and_can_be_given_later(serve: Serve, open
     await page.fill("#key", "wrong")
     await page.click("#access [value=yes]")
     await expect(page.locator("#access-wrong")).to_be_visible()
-    await page.fill("#key", KEY)
-    await page.click("#access [value=yes]")
-    await expect(page.locator(".card")).to_have_count(1)
-    await expect(page.locator(".card img")).to_be_visible()  # pictures carry the key, too
-    await expect(page.locator("#away")).to_be_hidden()
-
-
-async def test_another_roles_key_is_told_so(serve: Serve, open_page: OpenPage, tmp_path: Path) -> None:
-    path = tmp_path / "keys.json"
-    shown = {role: key_file.add(path, role, "")[1] for role in ("service", "admin")}
-    running = await serve(access={"keys_file": path})
-    page = await admin(running, open_page)
     await page.fill("#key", shown["service"])
     await page.click("#access [value=yes]")
     await expect(page.locator("#away-words")).to_have_text("This key may not see the operator's page.")
     await page.click("#other-key")
     await page.fill("#key", shown["admin"])
     await page.click("#access [value=yes]")
+    await expect(page.locator(".card")).to_have_count(1)
+    await expect(page.locator(".card img")).to_be_visible()  # pictures carry the key, too
     await expect(page.locator("#away")).to_be_hidden()
-    await expect(page.locator("#bars li")).to_have_count(6)
 
 
-def bearer() -> dict[str, str]:
-    return {"Authorization": f"Bearer {KEY}"}
-
-
-async def test_nothing_is_asked_while_nobody_looks(serve: Serve, open_page: OpenPage) -> None:
+async def test_nothing_is_asked_while_nobody_looks_and_a_server_that_is_away_is_told(
+    serve: Serve, open_page: OpenPage
+) -> None:
     running = await serve()
     page = await admin(running, open_page)
     asked: list[str] = []
@@ -145,6 +146,11 @@ async def test_nothing_is_asked_while_nobody_looks(serve: Serve, open_page: Open
     await hide(page, hidden=False)
     await until(lambda: any("/v1/admin/sessions" in url for url in asked))
 
+    await page.route("**/v1/admin/**", lambda route: route.abort())
+    await expect(page.locator("#away-words")).to_contain_text("doesn't answer")
+    await page.unroute("**/v1/admin/**")
+    await expect(page.locator("#away")).to_be_hidden()
+
 
 async def hide(page: Page, *, hidden: bool) -> None:
     """As the browser does with a tab that is not in front."""
@@ -155,13 +161,3 @@ async def hide(page: Page, *, hidden: bool) -> None:
         }""",
         hidden,
     )
-
-
-async def test_a_server_that_is_away_is_told_with_the_time(serve: Serve, open_page: OpenPage) -> None:
-    running = await serve()
-    page = await admin(running, open_page)
-    await expect(page.locator("#state-words")).to_have_text("Ready for students")
-    await page.route("**/v1/admin/**", lambda route: route.abort())
-    await expect(page.locator("#away-words")).to_contain_text("doesn't answer")
-    await page.unroute("**/v1/admin/**")
-    await expect(page.locator("#away")).to_be_hidden()
