@@ -103,8 +103,19 @@ export async function prune(order) {
   return response.json();
 }
 
-export async function drain() {
-  await request(`${ROOT}/drain`, { method: "POST" });
+/** @typedef {{draining: boolean, seconds_left: number | null, running: number, stopping: boolean}} Drain */
+
+/** @returns {Promise<Drain>} */
+export const drainState = () => get(`${ROOT}/drain`);
+
+/** @param {number | null} seconds until the sessions that still run are ended; null: never */
+export async function drain(seconds) {
+  const headers = { "Content-Type": "application/json" };
+  await request(`${ROOT}/drain`, { method: "POST", headers, body: JSON.stringify({ seconds }) });
+}
+
+export async function undrain() {
+  await request(`${ROOT}/drain`, { method: "DELETE" });
 }
 
 /** @returns {Promise<{version: string, engine: string, uptime_seconds: number}>} */

@@ -1,7 +1,7 @@
 /** The operator's page: what the server does now, kept up to date by itself, and the few things an operator does. */
 
 import { askForKey } from "./access.js";
-import { drain, health, readiness } from "./admin-api.js";
+import { drain, drainState, health, readiness, undrain } from "./admin-api.js";
 import { AvatarPanels } from "./admin-avatars.js";
 import { CapacityBars } from "./admin-capacity.js";
 import { ConfigurationView } from "./admin-config.js";
@@ -10,7 +10,6 @@ import { SessionCards } from "./admin-sessions.js";
 import { TurnChart } from "./admin-turns.js";
 import { ApiError } from "./api.js";
 import { startChrome } from "./chrome.js";
-import { sure } from "./confirm.js";
 import { byId, toast } from "./dom.js";
 import { explain, needsKey } from "./errors.js";
 import { ago, duration } from "./figures.js";
@@ -41,6 +40,8 @@ let heard = new Date();
 let trouble = null;
 /** @type {string | null} why a session that came now would be refused */
 let refused = null;
+/** @type {import("./admin-api.js").Drain | null} how it goes out of service, if it does */
+let going = null;
 /** @type {Record<string, {ok: boolean, detail?: string}>} */
 let checks = {};
 /** @type {{version: string, engine: string, uptime_seconds: number} | null} */
@@ -80,6 +81,7 @@ async function key() {
 const live = guarded(async () => {
   const [code] = await Promise.all([bars.refresh(), sessions.refresh(), turns.refresh(), avatars.refreshBuilds()]);
   refused = code;
+  going = code === "draining" ? await drainState() : null;
 });
 const state = guarded(async () => {
   [checks, about] = await Promise.all([readiness(), health()]);
@@ -90,7 +92,7 @@ const settings = guarded(() => config.refresh());
 
 /** The head of the page: may students come, and does the server answer at all. */
 function head() {
-  const failing = Object.entries(checks).filter(([, check]) => !check.ok);
+  const failing = Object.entries(checks).filter(([name, check]) => !check.ok && !(name === "serving" && refused === "draining"));
   const box = byId("state");
   if (trouble !== null) mark(box, "data-state", "away");
   else if (refused !== null) mark(box, "data-state", "draining");
@@ -100,9 +102,14 @@ function head() {
   let words = about ? t("admin.ready") : t("admin.loading");
   if (failing.length) words = t("admin.notReady", { checks: names.join("; ") });
   if (refused !== null && !(failing.length && refused !== "draining")) words = has(`admin.refused.${refused}`) ? t(`admin.refused.${refused}`) : t("admin.refusing", { code: refused });
+  if (going) {
+    const left = going.seconds_left === null ? "" : ` · ${t("admin.drainLeft", { time: duration(going.seconds_left) })}`;
+    words += ` · ${t("admin.drainRunning", { n: going.running })}${left}`;
+  }
   write(byId("state-words"), words);
   if (about) write(byId("about"), t("admin.about", { version: about.version, engine: about.engine, time: duration(about.uptime_seconds) }));
   byId("drain").hidden = about === null || refused === "draining";
+  byId("undrain").hidden = going === null || going.stopping;
   const forbidden = trouble instanceof ApiError && trouble.status === 403;
   const locked = needsKey(trouble) || forbidden;
   byId("away").hidden = trouble === null;
@@ -115,17 +122,28 @@ byId("other-key").addEventListener("click", async () => {
   if (await key()) poll.start();
 });
 byId("drain").addEventListener("click", async () => {
-  const words = { title: t("admin.drainTitle"), text: t("admin.drainText"), yes: t("admin.drainYes"), no: t("admin.drainNo") };
-  if (!(await sure(words))) return;
+  /** @type {HTMLDialogElement} */
+  const dialog = byId("draining");
+  if (dialog.open) return;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  if (dialog.returnValue !== "yes") return;
+  const chosen = /** @type {HTMLSelectElement} */ (byId("drain-for")).value;
+  await act(() => drain(chosen === "" ? null : Number(chosen)), "admin.drained");
+});
+byId("undrain").addEventListener("click", () => void act(undrain, "admin.undrained"));
+
+/** Do something to the server, and say that it is done or why not. @param {() => Promise<void>} deed @param {string} done */
+async function act(deed, done) {
   try {
-    await drain();
-    toast(t("admin.drained"));
+    await deed();
+    toast(t(done));
   } catch (error) {
-    const missing = error instanceof ApiError && (error.status === 404 || error.status === 405);
-    toast(missing ? t("admin.drainMissing") : explain(error), "bad");
+    toast(explain(error), "bad");
   }
   void poll.now(live);
-});
+}
 onLanguage(head);
 
 poll.add(live, FAST);

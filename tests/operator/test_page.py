@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -89,16 +90,21 @@ async def test_the_day_of_an_operator(serve: Serve, open_page: OpenPage) -> None
     await page.set_viewport_size({"width": 390, "height": 844})
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
 
+    await running.session(student_id="amara")
     await page.click("#drain")
-    await page.click("#confirm-no")
+    await page.click("#draining [value=no]")
     assert running.sessions.refusing is None
-    async with page.expect_request(lambda request: request.url.endswith("/v1/admin/drain")) as asked:
-        await page.click("#drain")
-        await page.click("#confirm-yes")
-    assert (await asked.value).method == "POST"
-    running.sessions.refuse_new("draining", "This server is being stopped.")
-    await expect(page.locator("#state-words")).to_have_text("正在排空：不接受新会话")
+    await page.click("#drain")
+    await page.select_option("#drain-for", "900")
+    await page.click("#drain-yes")
+    state = page.locator("#state-words")
+    await expect(state).to_have_text(re.compile(r"^正在排空：不接受新会话 · 还有 1 个在进行 · 剩余 1[45]分钟$"))
     await expect(page.locator("#drain")).to_be_hidden()
+    assert running.sessions.refusing == "draining"
+    await page.click("#undrain")
+    await expect(state).to_have_text("可以接待学生")
+    assert running.sessions.refusing is None
+    assert len(running.sessions.all()) == 1
 
 
 async def test_a_key_is_asked_for_once_and_another_roles_is_told_so(
