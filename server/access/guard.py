@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 DEAR: dict[tuple[str, str], Kind] = {
     ("POST", "/v1/sessions"): "sessions",
     ("POST", "/v1/rtvi/start"): "sessions",
+    ("POST", "/offer"): "sessions",
     ("POST", "/v1/avatars"): "uploads",
     ("POST", "/v1/avatars/upload"): "uploads",
 }
@@ -27,8 +28,6 @@ DEAR: dict[tuple[str, str], Kind] = {
 
 DEAR_FORMS: dict[tuple[str, str], Kind] = {("POST", "/v1/tutors"): "uploads"}
 """Those that cost much only where a form with a video comes."""
-
-_WRONG = frozenset({"unauthorized", "wrong_token"})
 
 
 def guard(
@@ -42,6 +41,13 @@ def guard(
     """
 
     told = False
+
+    def count(request: web.Request, sender: Client) -> None:
+        """A wrong key or token. 429 too_many_requests: there were too many."""
+        if token_of(request) is not None:
+            instead = limiter.failed(sender.name, clock())
+            if instead is not None:
+                raise instead
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -60,13 +66,14 @@ def guard(
         request[CALLER] = caller
         limiter.pass_or_429(_kind(request), _counted(sender), caller.key_id if caller is not None else None, now)
         try:
-            return await handler(request)
+            response = await handler(request)
         except ProblemError as error:
-            if error.status == 401 and error.code in _WRONG and token_of(request) is not None:
-                instead = limiter.failed(sender.name, now)
-                if instead is not None:
-                    raise instead from error
+            if error.status == 401 and error.code != "token_expired":
+                count(request, sender)
             raise
+        if response.status == 401:  # of a handler that answers in another form
+            count(request, sender)
+        return response
 
     return middleware
 

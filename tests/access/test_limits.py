@@ -174,6 +174,7 @@ async def test_wrong_keys_are_refused_unseen_after_some_and_good_ones_go_on(scho
     assert await statuses(there, 1, "GET", "/v1/avatars", "chosen by a person", CLASS) == {200}
     assert await statuses(there, 3, "GET", "/v1/avatars", guess, CLASS) == {401}
     assert await statuses(there, 2, "GET", url, forged, CLASS) == {401}
+    assert await statuses(there, 1, "POST", "/offer", guess, CLASS, json={}) == {429}
     for path, shown in (("/v1/avatars", guess), (url, forged), (f"/ws/{made['session_id']}", forged)):
         assert await statuses(there, 2, "GET", path, shown, CLASS) == {429}
     # Even the right one is refused now, or a guesser would learn by trying: it may be one that somebody can guess.

@@ -99,6 +99,9 @@ ROUTES: dict[str, Least] = {
     "GET /v1/admin/sessions/{session_id}/thumbnail.jpg": "admin",
     "GET /v1/admin/capacity": "admin",
     "GET /v1/admin/turns": "admin",
+    "GET /v1/admin/drain": "admin",
+    "POST /v1/admin/drain": "admin",
+    "DELETE /v1/admin/drain": "admin",
     "GET /v1/admin/engines": "admin",
     "GET /v1/admin/voices": "admin",
     "GET /v1/admin/avatars/builds": "admin",
@@ -172,7 +175,10 @@ class Room:
 @pytest.fixture
 async def room(school: Found) -> Room:
     there = await school(
-        access={"failures_per_minute": 0}, sessions={"max_sessions": 1000}, server={"api_key": "an operator's own key"}
+        access={"failures_per_minute": 0},
+        sessions={"max_sessions": 1000},
+        server={"api_key": "an operator's own key"},
+        livetalking={"enabled": True},
     )
     made = Room(there)
     await made.start()
