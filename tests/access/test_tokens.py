@@ -13,7 +13,7 @@ from typing import Any
 
 import jwt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.access.tokens import Tokens, secret_in
@@ -125,6 +125,7 @@ def test_an_end_that_is_no_time_is_over(tokens: Tokens, clock: Clock, expires: A
     assert refused(tokens, token) in ("wrong_token", "token_expired")
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape"))))
 def test_garbage_opens_nothing(garbage: str) -> None:
     assert refused(Tokens(SECRET, 600), garbage) == "wrong_token"
@@ -143,6 +144,7 @@ PIECE = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(PIECE, min_size=2, max_size=4).map(".".join))
 def test_garbage_in_the_form_of_a_token_opens_nothing(garbage: str) -> None:
     assert refused(Tokens(SECRET, 600), garbage) == "wrong_token"
