@@ -107,7 +107,7 @@ def build_app(
     engine, book, model, recogniser, live: other ones than the settings choose; for tests. keys: opened before.
     """
     started = time.monotonic()
-    keys = keys or open_keys(settings)
+    keys = open_keys(settings) if keys is None else keys
     limiter, guard = open_guard(settings.access, keys)
     app = web.Application(
         middlewares=[request_log, problem_middleware, guard, browser_guard(settings.server)],

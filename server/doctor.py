@@ -52,6 +52,7 @@ def examine(settings: Settings) -> list[Finding]:
         lambda: _listening(settings),
         _warp,
         lambda: _musetalk(settings),
+        lambda: _keys(settings),
         lambda: _folder(settings.avatars.dir),
         lambda: _disk(settings.avatars.dir),
         lambda: _database(settings),
@@ -249,6 +250,25 @@ def _musetalk(settings: Settings) -> Finding:
     if obstacle is not None:
         return Finding(label, "bad", "asked for, but cannot run here; warp is used", obstacle)
     return Finding(label, "ok", f"version {settings.musetalk.version} in {base}")
+
+
+def _keys(settings: Settings) -> Finding:
+    """Who may call; what is wrong here keeps the server from starting."""
+    from server.access.start import command, open_keys
+
+    try:
+        keys = open_keys(settings)
+    except SettingsError as error:
+        first, _, todo = str(error).partition("\n")
+        return Finding("keys", "bad", first, todo.strip())
+    if keys.needed:
+        return Finding("keys", "ok", f"{keys.count} of run.py keys{', and server.api_key' if keys.has_api_key else ''}")
+    return Finding(
+        "keys",
+        "note",
+        "none: everybody on this machine may do everything",
+        f"{command('keys add --role admin')} makes one",
+    )
 
 
 def _folder(folder: Path) -> Finding:

@@ -44,6 +44,11 @@ class Keys:
         self.reload()
 
     @property
+    def count(self) -> int:
+        """Of those in the file."""
+        return len(self._keys)
+
+    @property
     def needed(self) -> bool:
         """Whether callers must show a key: there is one, or was since the start. Removing the last opens nothing."""
         return self._needed

@@ -430,3 +430,14 @@ async def test_fits_a_phone_in_both_themes(server: FakeServer, open_page: OpenPa
         assert box["height"] >= 40
         assert box["x"] + box["width"] <= 360
         assert box["y"] + box["height"] <= 740
+
+
+async def test_a_token_that_expired_while_the_computer_slept(server: FakeServer, open_page: OpenPage) -> None:
+    """The session is long gone by then, or will be: a new one takes its place."""
+    page = await open_page(server.url)
+    await start(page)
+    session = only(server)
+    session.good[session.token] = False
+    await server.cut_sockets()
+    await until(lambda: len(server.created) == 2, 20.0)
+    await expect(page.locator("#status-words")).to_have_text("Live", timeout=20_000)

@@ -11,6 +11,7 @@ import pytest
 
 import run
 from server import doctor
+from server.access import key_file
 from server.doctor import Finding, closing
 from server.settings import Settings
 
@@ -42,6 +43,16 @@ def test_a_taken_port_gets_another(settings_for: Callable[..., Settings]) -> Non
     assert command[1:] == ["make", "run"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", int(command[0].removeprefix("LECTERN_SERVER__PORT="))))
+
+
+def test_who_may_call_is_told(settings_for: Callable[..., Settings]) -> None:
+    assert doctor._keys(settings_for()).state == "note"
+    row = doctor._keys(settings_for(server={"host": "0.0.0.0"}))
+    assert row.state == "bad"
+    assert row.mend.endswith("run.py keys add --role admin")
+    key_file.add(settings_for().access.keys_file, "admin", "")
+    row = doctor._keys(settings_for(server={"host": "0.0.0.0", "api_key": "an operator's own key"}))
+    assert (row.state, row.found) == ("ok", "1 of run.py keys, and server.api_key")
 
 
 def test_the_network_is_looked_at_where_something_is_set(settings_for: Callable[..., Settings]) -> None:
