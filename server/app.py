@@ -77,6 +77,7 @@ from server.problems import problem_middleware
 from server.pulse import Pulse
 from server.recorder import api as recorder_api
 from server.recorder import outputs_api
+from server.recorder.figures import RecorderFigures
 from server.recordings import Recordings
 from server.records.figures import JournalFigures
 from server.records.records import Records
@@ -132,6 +133,7 @@ def build_app(
     )
     tokens = open_tokens(settings.access)
     films, pushes = recorder(settings), outputs(settings, rtc)
+    metrics.registry.register(RecorderFigures(films, pushes))
     machine = Machine()
     load = Load(machine.cores)
     sessions = Sessions(

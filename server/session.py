@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pipeline.events import Event
+from pipeline.events import Event, OutputStarted, RecordingStarted
 from pipeline.history import History
 from pipeline.persona import Persona
 from server.event_ring import EventRing
@@ -91,3 +91,9 @@ class Session:
 def iso(seconds: float) -> str:
     """RFC 3339, UTC, of a time.time()."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def recorded(session: Session) -> list[Event]:
+    """What a student who comes now has to be told of recordings and outputs that run."""
+    recording: list[Event] = [] if session.recording_id is None else [RecordingStarted(session.recording_id)]
+    return [*recording, *(OutputStarted(output) for output in sorted(session.outputs))]

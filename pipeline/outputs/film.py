@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from pipeline.outputs.timeline import PICTURE
 
 FRAGMENT_SECONDS = 2.0
 """What is lost at most when the process is killed; also how often it is written through to the disk."""
+
+LAST_SYNC_SECONDS = 3.0
+"""How long a film's end waits for the disk; it is written through in any case, perhaps a little later."""
 
 FORMATS = {"h264": "mp4", "vp8": "webm"}
 """The container, and ending of the file's name, for a session's codec. MP4 cannot hold VP8."""
@@ -73,6 +77,7 @@ class _File:
         self._container: OutputContainer | None = None
         self._video: Any = None
         self._audio: Any = None
+        self._disk = _Disk(path)
         self._synced = 0
         self.failed = False
 
@@ -94,7 +99,7 @@ class _File:
         self._mux(packet)
         if at - self._synced >= FRAGMENT_SECONDS * video_encoder.CLOCK:
             self._synced = at
-            self._sync()
+            self._disk.sync()
 
     def sound(self, data: bytes, at: int) -> None:
         self._mux(stamped(data, at, PACKET_SAMPLES, audio_encoder.TIME_BASE, self._audio))
@@ -103,7 +108,8 @@ class _File:
         container, self._container = self._container, None
         if container is not None:
             container.close()
-            self._sync()
+            self._disk.sync()
+            self._disk.wait(LAST_SYNC_SECONDS)
 
     def _mux(self, packet: Packet[Stream]) -> None:
         assert self._container is not None
@@ -113,12 +119,37 @@ class _File:
             self.failed = True
             raise
 
-    def _sync(self) -> None:
-        descriptor = os.open(self._path, os.O_RDONLY)
+
+class _Disk:
+    """Writes a file through to the disk, which may take seconds where others use it, beside the writing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread: threading.Thread | None = None
+        self._error: OSError | None = None
+
+    def sync(self) -> None:
+        """Begin, unless the last time is not over yet. Raises the OSError of the last time."""
+        if self._error is not None:
+            raise self._error
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="film-sync", daemon=True)
+            self._thread.start()
+
+    def wait(self, limit: float) -> None:
+        """For the end of the last time, at most `limit` seconds."""
+        if self._thread is not None:
+            self._thread.join(limit)
+
+    def _run(self) -> None:
         try:
-            os.fdatasync(descriptor)
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(self._path, os.O_RDONLY)
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self._error = error
 
 
 def size_of(codec: str, keyframe: bytes) -> tuple[int, int]:

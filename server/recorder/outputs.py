@@ -60,6 +60,10 @@ class Outputs:
         """In the order in which they were begun."""
         return list(self._outputs.get(session.id, {}).values())
 
+    def all(self) -> list[Output]:
+        """Of all sessions."""
+        return [output for outputs in self._outputs.values() for output in outputs.values()]
+
     def find(self, session: Session, output_id: str) -> Output:
         """404 output_not_found."""
         output = self._outputs.get(session.id, {}).get(output_id)

@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import time
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,6 +74,7 @@ class Recorder:
         self._beginning: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._watch: asyncio.Task[None] | None = None
+        self.ended: Counter[Reason] = Counter()
 
     async def start(self) -> None:
         self._records = {record.id: record for record in await asyncio.to_thread(self.shelf.load)}
@@ -108,6 +110,10 @@ class Recorder:
             and student_id in (None, record.student_id)
             and tutor_id in (None, record.tutor_id)
         ]
+
+    @property
+    def running(self) -> int:
+        return len(self._shoots)
 
     @property
     def bytes(self) -> int:
@@ -282,6 +288,7 @@ class Recorder:
             os.close(shoot.handle)
         if record.id in self._records:
             self._records[record.id] = record
+        self.ended[reason] += 1
         log.info("recording_stopped", session=shoot.session.id, recording=record.id, reason=reason)
         shoot.session.emit(RecordingStopped(record.id, reason))
         return record

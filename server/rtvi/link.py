@@ -38,7 +38,7 @@ from server.rtvi.messages import (
     server_response,
 )
 from server.rtvi.translator import Translator
-from server.sessions import Session
+from server.session import Session, recorded
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +114,8 @@ class Link:
                 self._ready = True
                 for each in (bot_ready(incoming.id, self._version), *self._translator.now()):
                     self._send(each)
+                for event in recorded(self._session):
+                    self._tell(event)
             case SendText(data=data):
                 if not data.options.audio_response:
                     raise MessageError(

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from pipeline.events import (
     Caption,
     Event,
+    OutputStarted,
+    OutputStopped,
     Problem,
     ProcessingStatus,
+    RecordingStarted,
+    RecordingStopped,
     SpeechEnded,
     SpeechStarted,
     TextComplete,
@@ -64,7 +68,15 @@ class Translator:
                 return self._ended(event)
             case Problem():
                 return [error(event.message, event.code)]
-            case SessionEnding() | SessionContinues() | SessionEnded():
+            case (
+                SessionEnding()
+                | SessionContinues()
+                | SessionEnded()
+                | RecordingStarted()
+                | RecordingStopped()
+                | OutputStarted()
+                | OutputStopped()
+            ):
                 return [message("server-message", event.as_message())]
         return []
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from pipeline.events import SpeechEnded
 from pipeline.outputs.link import LinkError
@@ -42,7 +49,7 @@ async def begin(server: Running, session_id: str, **body: Any) -> dict[str, Any]
 
 async def until_state(server: Running, session_id: str, output_id: str, state: str) -> dict[str, Any]:
     output = server.app[OUTPUTS].find(server.sessions.get(session_id), output_id)
-    await until(lambda: output.state == state, 20)
+    await until(lambda: output.state == state, 40)
     answer = await server.client.get(f"/v1/sessions/{session_id}/outputs/{output_id}")
     body: dict[str, Any] = await answer.json()
     return body
@@ -233,17 +240,44 @@ async def test_rtmp_needs_h264(serve: Serve) -> None:
     await problem(answer, 422, "codec_unsupported")
 
 
-async def test_a_students_token_opens_none_of_it(serve: Serve) -> None:
-    server = await serve(server={"api_key": "school"}, outputs=HOSTS)
-    key = {"Authorization": "Bearer school"}
-    body = {"avatar_id": "ada", "student_id": "s"}
-    made = await (await server.client.post("/v1/sessions", json=body, headers=key)).json()
-    url = f"/v1/sessions/{made['session_id']}/outputs"
-    token = {"Authorization": f"Bearer {made['engine_token']}"}
-    for method, path in (("POST", url), ("GET", url), ("GET", f"{url}/x"), ("DELETE", f"{url}/x")):
-        for headers in (token, {}):
-            answer = await server.client.request(method, path, headers=headers, json={})
-            assert answer.status in (401, 403), (method, path)
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Of 127.0.0.1, by nobody: the certificate and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a receiver of a test")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "certificate.pem", folder / "key.pem"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8
+    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    return paths
+
+
+async def test_rtmps_tells_its_key_to_no_server_that_is_not_trusted(tmp_path: Path) -> None:
+    trusted, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(trusted, key)
+    heard: list[int] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(len(await reader.read(2000)))
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0, ssl=context)
+    url = f"rtmps://127.0.0.1:{server.sockets[0].getsockname()[1]}/live/{KEY}"
+    async with FakeLive() as live:
+        for certificates, count in (("", 0), (str(trusted), 1)):
+            with pytest.raises(LinkError) as wrong:
+                await RtmpLink(url, certificates=certificates).push(live, lambda: None)
+            assert wrong.value.code == "refused"
+            assert len([size for size in heard if size]) == count
+    server.close()
 
 
 def children(name: str) -> list[int]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page
 
+from pipeline.events import RecordingStopped
 from pipeline.voices.hibari_model import HibariModel
 from server.keys import PEERS, SESSIONS
 from tests.conversation.model_server import Switches
@@ -73,8 +74,12 @@ async def sees(page: Page, more: int, counter: str = "frames") -> None:
 async def test_connect_ask_read_hear_see_and_leave(site: Site, open_client: Open) -> None:
     session, endpoint = await site.session()
     site.model.switches = Switches(reply=REPLY, first_token=0.05, speed=40)
+    session.recording_id = "r1"  # as if it had begun before
     page = await open_client()
     ready = await connect(page, endpoint)
+    assert await tells(page, "ServerMessage") == [{"type": "recording_started", "recording_id": "r1"}]
+    session.emit(RecordingStopped("r1", "stopped"))
+    assert (await tells(page, "ServerMessage", more=2))[1]["type"] == "recording_stopped"
     assert ready["version"] == "2.1.0"
     assert ready["about"]["library"] == "lectern"
     assert await told(page, "MessageError") == []

@@ -8,8 +8,11 @@ from pipeline.events import (
     Caption,
     Event,
     Interrupted,
+    OutputStarted,
     Problem,
     ProcessingStatus,
+    RecordingStarted,
+    RecordingStopped,
     SpeechEnded,
     SpeechStarted,
     TextComplete,
@@ -188,3 +191,11 @@ def test_texts_that_are_never_heard_do_not_pile_up() -> None:
     for number in range(100):
         told(translator, TextStream(f"u{number}", "Word. "))
     assert len(translator._texts) == MOST_UTTERANCES
+
+
+def test_recordings_and_outputs_are_told() -> None:
+    translator = Translator("s1")
+    messages = told(translator, RecordingStarted("r1"), OutputStarted("o1"), RecordingStopped("r1", "stopped"))
+    assert kinds(messages) == ["server-message"] * 3
+    assert messages[0]["data"] == {"type": "recording_started", "recording_id": "r1"}
+    assert messages[2]["data"]["reason"] == "stopped"

@@ -44,7 +44,7 @@ const client = new PipecatClient({
 for (const type of [
   "BotConnected", "BotDisconnected", "BotReady", "BotStarted", "BotStartedSpeaking", "BotStoppedSpeaking",
   "BotLlmStarted", "BotLlmStopped", "BotLlmText", "BotOutput", "BotTranscript", "BotTtsStarted", "BotTtsStopped",
-  "BotTtsText", "Connected", "Disconnected", "Error", "MessageError", "UserLlmText", "UserStartedSpeaking",
+  "BotTtsText", "Connected", "Disconnected", "Error", "MessageError", "ServerMessage", "UserLlmText", "UserStartedSpeaking",
   "UserStoppedSpeaking", "UserTranscript",
 ]) {
   client.on(RTVIEvent[type], (data) => events.push({ type, data, at: performance.now() }));
