@@ -12,7 +12,10 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Put a file (mode 0600) in its place at once, on the disk before it is there. Raises OSError."""
+    """Put a file (mode 0600) in its place at once, on the disk before it is there. Raises OSError.
+
+    Root gives it to whom the folder belongs to: the server's user, who has to read it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -21,6 +24,9 @@ def write_private(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            if os.geteuid() == 0:
+                owner = path.parent.stat()
+                os.chown(file.fileno(), owner.st_uid, owner.st_gid)
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import Any
 
@@ -68,6 +69,12 @@ def rates(access: AccessSettings) -> Rates:
 
 
 def command(arguments: str) -> str:
-    """A command of run.py as it can be typed here."""
-    python = sys.executable.removeprefix(os.getcwd() + os.sep)
-    return f"{python} run.py {arguments}"
+    """A command of run.py as it can be typed here, for the settings that this process has."""
+    script = sys.argv[0] if os.path.basename(sys.argv[0]) == "run.py" else "run.py"
+    words = [each.removeprefix(os.getcwd() + os.sep) for each in (sys.executable, script)]
+    for word, after in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
+        if word == "--config":
+            words += [word, after]
+        elif word.startswith("--config="):
+            words.append(word)
+    return f"{shlex.join(words)} {arguments}"

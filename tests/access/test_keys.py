@@ -122,6 +122,15 @@ def test_a_file_that_others_may_write_is_refused_and_one_they_may_read_is_told(
     assert "keys_file_readable" in capsys.readouterr().out
 
 
+def test_a_key_that_root_makes_can_be_read_by_the_servers_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("os.chown", lambda file, user, group: given.append((user, group)))
+    key_file.add(tmp_path / "keys.json", "admin", "")
+    owner = tmp_path.stat()
+    assert given == [(owner.st_uid, owner.st_gid)]
+
+
 async def test_a_running_server_takes_changes_over(school: Found) -> None:
     there = await school()
     _, new = key_file.add(there.keys_file, "teacher", "later")
