@@ -148,7 +148,7 @@ async def test_the_clients_own_start_then_an_interruption_and_an_asking_over(sit
     assert "audio_response" in refused["data"]["error"]
     wrong = """async () => {
         try { await rtvi.client.sendClientRequest('juggle', {}); } catch (error) { return error.data.error; } }"""
-    assert "interrupt or say" in await page.evaluate(wrong)
+    assert "interrupt, say or stay" in await page.evaluate(wrong)
     said = await page.evaluate("async () => await rtvi.client.sendClientRequest('say', { text: 'Good bye.' })")
     assert said["utterance_id"]
     await tells(page, "BotStoppedSpeaking", more=4)
