@@ -140,7 +140,7 @@ def test_prometheus_takes_its_configuration(promtool: Path, tmp_path: Path) -> N
         (tmp_path / name).write_text((DEPLOY / "prometheus" / name).read_text())
     (tmp_path / "key").touch()
     config = tmp_path / "prometheus.yml"
-    config.write_text(config.read_text().replace("/etc/prometheus/lectern-key", str(tmp_path / "key")))
+    config.write_text(config.read_text().replace("/etc/prometheus/lectern/key", str(tmp_path / "key")))
     run(promtool, "check", "config", "prometheus.yml", folder=tmp_path)
 
 
