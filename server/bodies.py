@@ -161,7 +161,7 @@ async def read_form(request: web.Request) -> MultipartReader:
     refuse_packed(request)
     try:
         return await request.multipart()
-    except _BROKEN as error:
+    except (*_BROKEN, KeyError) as error:  # KeyError: it has no Content-Type
         raise _broken() from error
 
 

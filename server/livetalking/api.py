@@ -122,6 +122,8 @@ class LiveTalking:
 
     async def human_audio(self, request: web.Request) -> web.Response:
         """The file may come before the number does: it is kept until then."""
+        if request.content_type != "multipart/form-data":
+            raise ProblemError(415, "unsupported_media_type", "Send a form (multipart/form-data) with a file.")
         limits = request.app[SETTINGS].sessions
         limit = limits.max_audio_mb << 20
         announced = request.content_length

@@ -113,6 +113,8 @@ async def test_failures_have_their_shape_and_their_status(serve: Serve, join: Jo
     failed((answer.status, await answer.json()), 404, "recording_not_found")
     answer = await server.client.post("/human", data=b"{")
     failed((answer.status, await answer.json()), 400, "invalid_json")
+    answer = await server.client.post("/humanaudio")
+    failed((answer.status, await answer.json()), 415, "unsupported_media_type")
     client.sessionid = "1"
     failed(await client.send_audio(wav()), 404, "session_not_found")
     assert not list(server.store.uploads.iterdir()), "no clip stays behind"
