@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 from aiohttp import web
@@ -86,6 +85,7 @@ from server.rtvi import api as rtvi
 from server.sessions import Sessions
 from server.settings import ROOT, Settings, SettingsError, unused_names
 from server.traces import Traces
+from server.version import version
 from server.whep import add_whep_routes
 
 log = structlog.get_logger(__name__)
@@ -124,7 +124,7 @@ def build_app(
     rtc = rtc_settings(settings)
     model = model or language_model(settings)
     ears = listening(settings.listening) if recogniser is None else Listening(recogniser)
-    metrics = Metrics(_version())
+    metrics = Metrics(version())
     metrics.registry.register(JournalFigures(records.journal))
     traces = Traces(metrics.happened.turn, metrics.happened.interruption)
     speaker = Speaker(book, settings.voice.default)
@@ -179,13 +179,13 @@ def build_app(
     outputs_api.add_routes(app)
     livetalking.add_routes(app)
     add_whep_routes(app, sessions, app[PEERS], "/v1/sessions/{session_id}/whep")
-    rtvi.add_routes(app, _version())
+    rtvi.add_routes(app, version())
     ws.add_routes(app)
     probes.add_routes(app)
     admin_api.add_routes(app)
     drain_api.add_routes(app)
     pages.add_routes(app, STATIC)
-    openapi.add_routes(app, STATIC / "docs.html", _version())
+    openapi.add_routes(app, STATIC / "docs.html", version())
 
     figures = getattr(engine, "figures", None)
 
@@ -193,7 +193,7 @@ def build_app(
         return web.json_response(
             {
                 "status": "ok",
-                "version": _version(),
+                "version": version(),
                 "engine": engine.name,
                 **({"renderer": figures()} if figures is not None else {}),
                 "voice": book.resolve(settings.voice.default),
@@ -256,10 +256,3 @@ def _voices(settings: Settings) -> list[tuple[str, str]]:
     tutors = settings.model.tutors.items()
     own = [(f"model.tutors.{name}.voice", tutor.voice) for name, tutor in tutors if tutor.voice is not None]
     return [("voice.default", settings.voice.default), *own]
-
-
-def _version() -> str:
-    try:
-        return version("lectern")
-    except PackageNotFoundError:
-        return "0.1.0"

@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 CODE = "draining"
 RETRY_SECONDS = 30.0  # told to who is refused, where nobody knows when the server is back
 LOOK_SECONDS = 0.25
+JOIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,13 @@ class Drain:
         )
 
     async def over(self) -> None:
-        """Returns when no session runs any more."""
-        while self._sessions.awake:
+        """Returns when nobody is in a session any more. One that was just made is given some seconds to be joined."""
+        begun = self._clock()
+        while self._occupied() or (self._sessions.awake and self._clock() < begun + JOIN_SECONDS):
             await self._look_again()
+
+    def _occupied(self) -> bool:
+        return any(self._sessions.viewers(session) for session in self._sessions.all())
 
     async def close(self) -> None:
         """Stop watching the time."""
