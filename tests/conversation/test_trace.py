@@ -82,4 +82,4 @@ async def test_a_voice_silences_after_its_guard(talking: OpenTalk, monkeypatch: 
         await talk.event(Interrupted)
         (found,) = interruptions(talk)
         assert found.by == "voice"
-        assert 0.1 < found.seconds <= held + 0.021
+        assert 0.1 < found.seconds < held + 0.2, "the time that the words took is not counted"
