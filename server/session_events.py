@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from aiohttp import web
 
-from pipeline.events import Event
-from server.event_ring import EventRing
+from server.event_ring import EventRing, Numbered
 from server.keys import SESSIONS
 from server.problems import ProblemError
 from server.security import session_of
+from server.session import Session
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +33,34 @@ async def events(request: web.Request) -> web.StreamResponse:
     400 bad_request for a Last-Event-ID that is no number, 429 too_many_readers.
     """
     session = session_of(request)
-    ring = session.events
+    ring, sessions = session.events, request.app[SESSIONS]
     place = _place(request, ring)
+
+    def opening() -> str:
+        news = sessions.news(session) if place == ring.last else None
+        return f"retry: {RETRY_MS}\n\n" + ("" if news is None else encode(news.as_message(), None))
+
+    with sessions.following(session):
+        return await stream(
+            request, session, place, lambda each: encode(each.event.as_message(), each.id), opening=opening, gap=_gap
+        )
+
+
+async def stream(
+    request: web.Request,
+    session: Session,
+    place: int,
+    frame: Callable[[Numbered], str | None],
+    *,
+    opening: Callable[[], str] = str,
+    gap: Callable[[int, int], str] | None = None,
+) -> web.StreamResponse:
+    """A session's events after `place` until it ends, as the text that `frame` makes of each (None: nothing).
+
+    opening: asked for once the answer has begun. gap: of how many events are not kept any more, up to which.
+    429 too_many_readers.
+    """
+    ring = session.events
     if ring.watchers >= MOST_READERS:
         raise ProblemError(
             429,
@@ -41,13 +68,12 @@ async def events(request: web.Request) -> web.StreamResponse:
             f"{MOST_READERS} readers follow this session already.",
             headers={"Retry-After": "10"},
         )
-    sessions = request.app[SESSIONS]
-    with ring.watching() as changed, sessions.following(session):
+    with ring.watching() as changed:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         await response.prepare(request)
-        news = sessions.news(session) if place == ring.last else None
         try:
-            await _follow(response, ring, place, changed, news)
+            await _send(response, opening())
+            await _follow(response, ring, place, changed, frame, gap)
         except ConnectionResetError:
             log.debug("event_reader_gone", session=session.id)
         except TimeoutError:
@@ -58,21 +84,23 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 async def _follow(
-    response: web.StreamResponse, ring: EventRing, place: int, changed: asyncio.Event, news: Event | None
+    response: web.StreamResponse,
+    ring: EventRing,
+    place: int,
+    changed: asyncio.Event,
+    frame: Callable[[Numbered], str | None],
+    gap: Callable[[int, int], str] | None,
 ) -> None:
-    """Send `news`, then what follows `place` until the ring is closed. TimeoutError: the reader takes no more."""
-    await _send(response, f"retry: {RETRY_MS}\n\n")
-    if news is not None:
-        await _send(response, encode(news.as_message(), None))
+    """Until the ring is closed. TimeoutError: the reader takes no more."""
     while True:
         changed.clear()
         closed = ring.closed
         page = ring.after(place)
-        if page.missed:
-            await _send(response, _gap(page.missed, page.before))
+        if page.missed and gap is not None:
+            await _send(response, gap(page.missed, page.before))
         place = page.before
         for each in page.events:
-            await _send(response, encode(each.event.as_message(), each.id))
+            await _send(response, frame(each))
             place = each.id
         if place < ring.last:
             continue
@@ -85,9 +113,10 @@ async def _follow(
             await _send(response, ": still here\n\n")
 
 
-async def _send(response: web.StreamResponse, text: str) -> None:
-    async with asyncio.timeout(SEND_SECONDS):
-        await response.write(text.encode())
+async def _send(response: web.StreamResponse, text: str | None) -> None:
+    if text:
+        async with asyncio.timeout(SEND_SECONDS):
+            await response.write(text.encode())
 
 
 def encode(message: dict[str, Any], number: int | None) -> str:
