@@ -13,9 +13,6 @@ from urllib.parse import urljoin
 import aiohttp
 import structlog
 from aiortc import (
-    RTCBundlePolicy,
-    RTCConfiguration,
-    RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCSessionDescription,
 )
@@ -27,7 +24,7 @@ from pipeline.outputs.link import LinkError
 from pipeline.outputs.tap import Place, Source
 from server.rtc import private, private_ice
 from server.rtc.heartbeat import Heartbeat
-from server.rtc.ice_servers import for_server
+from server.rtc.ice_servers import configuration
 from server.rtc.peer import VIDEO_CODECS, preferences
 from server.rtc.settings import RtcSettings
 from server.rtc.tracks import PacketTrack
@@ -154,13 +151,7 @@ class _Client:
         self._place: Place | None = None
         self._ended = asyncio.Event()
         self._finished = False
-        self._pc = RTCPeerConnection(
-            RTCConfiguration(
-                iceServers=for_server(settings, time.time()),
-                iceTransportPolicy=RTCIceTransportPolicy(settings.ice_transport_policy),
-                bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
-            )
-        )
+        self._pc = RTCPeerConnection(configuration(settings, time.time()))
         self._connect = private.OwnedConnect(self._pc)
         self._pc.on("connectionstatechange", self._changed)
         self._settings = settings

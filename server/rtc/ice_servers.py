@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aioice import stun
-from aiortc import RTCIceServer
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCIceServer, RTCIceTransportPolicy
 
 from server.rtc.settings import RtcSettings
 
@@ -64,6 +64,15 @@ def for_server(settings: RtcSettings, now: float) -> list[RTCIceServer]:
         who = _credentials(settings, OWN_NAME, now)
         servers.append(RTCIceServer(urls=settings.own_turn_url, username=who.username, credential=who.password))
     return servers
+
+
+def configuration(settings: RtcSettings, now: float) -> RTCConfiguration:
+    """Of a connection that this machine makes, with credentials of its own."""
+    return RTCConfiguration(
+        iceServers=for_server(settings, now),
+        iceTransportPolicy=RTCIceTransportPolicy(settings.ice_transport_policy),
+        bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
+    )
 
 
 def explain(error: BaseException) -> str:

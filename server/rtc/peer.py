@@ -12,11 +12,8 @@ from typing import Literal
 import structlog
 from aiortc import (
     MediaStreamTrack,
-    RTCBundlePolicy,
-    RTCConfiguration,
     RTCDataChannel,
     RTCDtlsTransport,
-    RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCRtpSender,
     RTCSessionDescription,
@@ -33,7 +30,7 @@ from server.rtc import private, private_ice
 from server.rtc.addresses import Place, advertiser, to_bind
 from server.rtc.data_channel import ChannelSink, DataChannel
 from server.rtc.heartbeat import Heartbeat
-from server.rtc.ice_servers import for_server
+from server.rtc.ice_servers import configuration
 from server.rtc.media_port import MediaPorts
 from server.rtc.microphone import Microphone, SoundSink
 from server.rtc.offer import MAX_CANDIDATES, BadOffer, Offer, complete_answer, read_offer
@@ -114,13 +111,7 @@ class Peer:
         self._answering = asyncio.Lock()
         self._estimate: int | None = None
         self._keys_wanted = 0
-        self._pc = RTCPeerConnection(
-            RTCConfiguration(
-                iceServers=for_server(settings, time.time()),
-                iceTransportPolicy=RTCIceTransportPolicy(settings.ice_transport_policy),
-                bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
-            )
-        )
+        self._pc = RTCPeerConnection(configuration(settings, time.time()))
         self._connect = private.OwnedConnect(self._pc)
         self._pc.on("connectionstatechange", self._state_changed)
         self._pc.on("track", self._track_offered)
