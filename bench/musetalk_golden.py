@@ -1,4 +1,7 @@
-"""`python -m bench.musetalk_golden FOLDER`: holds the MuseTalk engine to recorded cases; exits 1 where one is off."""
+"""`python -m bench.musetalk_golden FOLDER [DEVICE]`: holds the MuseTalk engine to recorded cases; 1 where one is off.
+
+DEVICE: cpu (as the cases were recorded), or a GPU, in full float32.
+"""
 
 from __future__ import annotations
 
@@ -34,22 +37,23 @@ class Case:
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 1:
+    if len(arguments) not in (1, 2):
         print(__doc__, file=sys.stderr)
         return 2
     torch.set_num_threads(2)
     bad = 0
-    for case in check(Path(arguments[0])):
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    for case in check(Path(arguments[0]), *arguments[1:]):
         bad += not case.good
         print(f"{case.name:42} {case.difference:12.3g}  allowed {case.allowed:g}  {'ok' if case.good else 'OFF'}")
     return 1 if bad else 0
 
 
-def check(folder: Path) -> Iterator[Case]:
-    """All cases of a folder with a `cases.json`."""
+def check(folder: Path, device: str = "cpu") -> Iterator[Case]:
+    """All cases of a folder with a `cases.json`, the networks on that device."""
     cases = json.loads((folder / "cases.json").read_text())
     base = (folder / cases["models"]).parent
-    listener = prompts.Listener(find(base))
+    listener = prompts.Listener(find(base), device)
     sound = _sound(folder / cases["speech"])
     for case in cases["audio"]:
         expected = np.load(folder / case["file"])
@@ -59,26 +63,27 @@ def check(folder: Path) -> Iterator[Case]:
         yield Case(f"{case['file']}: number of frames", missing, EXACT)
         if not missing:
             yield Case(f"{case['file']}: prompts", _off(got[expected["index"]], expected["prompts"]), TENSORS)
-    yield from _render(folder, cases, base)
+    yield from _render(folder, cases, base, torch.device(device))
     yield from _blend(folder, cases)
 
 
-def _render(folder: Path, cases: dict[str, str], base: Path) -> Iterator[Case]:
+def _render(folder: Path, cases: dict[str, str], base: Path, device: torch.device) -> Iterator[Case]:
     frames = np.load(folder / cases["frames"])["frames_bgr"]
     expected = np.load(folder / cases["render"])
     box = tuple(int(value) for value in expected["bbox"])
-    vae = networks.vae(find(base)).float()
-    encoded = latents.encode(vae, latents.crops(list(frames), [box] * len(frames)))  # type: ignore[list-item]
-    yield Case("latents of the avatar", _off(encoded.numpy(), expected["latents"]), TENSORS)
-    spoken = torch.from_numpy(expected["prompts"] + prompts.positional())
+    vae = networks.vae(find(base)).to(device).float()
+    crops = latents.crops(list(frames), [box] * len(frames)).to(device)  # type: ignore[list-item]
+    yield Case("latents of the avatar", _off(latents.encode(vae, crops).cpu().numpy(), expected["latents"]), TENSORS)
+    spoken = torch.from_numpy(expected["prompts"] + prompts.positional()).to(device)
     for name, version in VERSIONS.items():
         if f"{name}_latents" not in expected:
             continue
-        unet = networks.unet(find(base, version)).float()
+        unet = networks.unet(find(base, version)).to(device).float()
         with torch.inference_mode():
-            predicted = unet(torch.from_numpy(expected["latents"]), torch.tensor([0]), spoken).sample
-        yield Case(f"{name}: predicted latents", _off(predicted.numpy(), expected[f"{name}_latents"]), TENSORS)
-        faces = latents.decode(vae, predicted).numpy()
+            known = torch.from_numpy(expected["latents"]).to(device)
+            predicted = unet(known, torch.tensor([0], device=device), spoken).sample
+        yield Case(f"{name}: predicted latents", _off(predicted.cpu().numpy(), expected[f"{name}_latents"]), TENSORS)
+        faces = latents.decode(vae, predicted).cpu().numpy()
         yield Case(f"{name}: faces", _off(faces, expected[f"{name}_faces_bgr"]), FACES)
 
 
