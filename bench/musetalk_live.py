@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import multiprocessing
 import os
 import re
@@ -29,11 +30,14 @@ from bench import machine
 from bench.figures import Figure, table
 from bench.serving import Server, Session, prepared, server, shared
 from bench.soak.watcher import watching
+from server.settings import SessionSettings
 
 AVATAR = "woman"
 JOIN, SETTLE, STAY = 8.0, 4.0, 4.0
 """Seconds for all viewers to join, then of everyone's speaking that do not count, and that they stay afterwards."""
 WATCHERS = 4  # processes
+EVERY, MOST = 2.5, 24
+"""Seconds between students that come, and how many of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +74,34 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.musetalk_live")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0, …")
     parser.add_argument("--keep", type=Path, help="a folder for the random installation, which is used again")
-    parser.add_argument("--sessions", type=int, nargs="+", default=[1, 4, 8, 12, 16, 19])
+    parser.add_argument("--sessions", type=int, nargs="+", default=[1, 4, 8, 12, 16, 20])
+    parser.add_argument("--servers", type=int, default=1, help="on the same GPU; the sessions are dealt out to them")
+    parser.add_argument("--arrive", action="store_true", help="one after another, as many as the usual limits let in")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each step")
     options = parser.parse_args(arguments)
     cuda = options.device != "cpu" and torch.cuda.is_available()
-    with tempfile.TemporaryDirectory(prefix="musetalk-live-") as scratch:
-        base = _base(options.keep or Path(scratch), cuda)
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="musetalk-live-")))
+        base = _base(options.keep or scratch, cuda)
         own = {
             "ENABLE_MUSETALK": "true",
             "MUSETALK_BASE": str(base),
             "LECTERN_LIPSYNC__MUSETALK_DEVICE": options.device if cuda else "cpu",
+            "MAX_SESSIONS": "64",
         }
         os.environ.update(own)
-        video = shared() / "media" / "idle-woman-1280x720-30fps.mp4"
-        avatars, took = prepared(AVATAR, video)
+        avatars, took = prepared(AVATAR, shared() / "media" / "idle-woman-1280x720-30fps.mp4")
         rows = [Figure("avatar from a 9.4 s 720p clip, both engines", "", f"{took:.1f} s", None)]
-        with server(avatars, MAX_SESSIONS="64", **own) as running:
-            rows += _measure(running, options.sessions, options.seconds)
+        if options.arrive:
+            usual = SessionSettings()
+            own["LECTERN_SESSIONS__MAX_CPU_PERCENT"] = str(usual.max_cpu_percent)
+            own["LECTERN_SESSIONS__MAX_LATE_MS"] = str(usual.max_late_ms)
+        servers = []
+        for number in range(options.servers):
+            own["DATABASE_URL"] = f"sqlite:///{scratch / f'{number}.db'}"
+            servers.append(stack.enter_context(server(avatars, **own)))
+        rows += _ready(servers)
+        rows += _arrivals(servers[0], options.seconds) if options.arrive else _steps(servers, options)
     what = torch.cuda.get_device_name() if cuda else "the CPU, tiny golden network"
     print(f"\n{machine.describe()}\ntorch {torch.__version__} on {what}\n\n{table(rows)}")
     return 0 if all(row.reached is not False for row in rows) else 1
@@ -104,24 +119,15 @@ def _base(folder: Path, cuda: bool) -> Path:
     return whole
 
 
-def _measure(running: Server, counts: Sequence[int], seconds: float) -> list[Figure]:
-    capacity, ready = _wait(running)
-    rows = [
+def _ready(servers: Sequence[Server]) -> list[Figure]:
+    told = [_wait(each) for each in servers]
+    ready = max(seconds for _, seconds in told)
+    capacity = " + ".join(str(each) for each, _ in told)
+    note = "from the speed measured at the start" + (", each server's by itself" if len(servers) > 1 else "")
+    return [
         Figure("server's start → MuseTalk draws", "60 s", f"{ready:.1f} s", ready <= 60),
-        Figure("sessions that may speak at once", "", str(capacity), None, "from the speed measured at the start"),
+        Figure("sessions that may speak at once", "", capacity, None, note),
     ]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(WATCHERS, mp_context=context) as pool:
-        for count in counts:
-            print(f"{count} sessions …", file=sys.stderr, flush=True)
-            try:
-                step = _step(running, pool, count, seconds)
-            except RuntimeError as error:
-                rows.append(Figure(f"{count} sessions", "", "not admitted", None, str(error)[:200]))
-                break
-            rows.append(_row(step))
-            print(rows[-1], file=sys.stderr, flush=True)
-    return rows
 
 
 def _wait(running: Server) -> tuple[int | None, float]:
@@ -137,26 +143,47 @@ def _wait(running: Server) -> tuple[int | None, float]:
     raise RuntimeError("MuseTalk's worker did not get ready in 240 s")
 
 
-def _step(running: Server, pool: ProcessPoolExecutor, count: int, seconds: float) -> Step:
-    sessions: list[Session] = []
-    sounds = _sounds(running)
+def _pool(processes: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+
+
+# -- so many at once ----------------------------------------------------------------------------------------------
+
+
+def _steps(servers: Sequence[Server], options: argparse.Namespace) -> list[Figure]:
+    rows: list[Figure] = []
+    with _pool(WATCHERS) as pool:
+        for count in options.sessions:
+            print(f"{count} sessions …", file=sys.stderr, flush=True)
+            try:
+                step = _step(servers, pool, count, options.seconds)
+            except RuntimeError as error:
+                rows.append(Figure(f"{count} sessions", "", "not admitted", None, str(error)[:200]))
+                break
+            rows.append(_row(step))
+            print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def _step(servers: Sequence[Server], pool: ProcessPoolExecutor, count: int, seconds: float) -> Step:
+    live: list[tuple[Server, Session]] = []
+    sounds = _sounds(servers)
     try:
-        sessions += (running.session(AVATAR) for _ in range(count))
+        live += ((each, each.session(AVATAR)) for each in itertools.islice(itertools.cycle(servers), count))
+        sessions = [session for _, session in live]
         begin = time.monotonic() + JOIN + SETTLE
         watched = [pool.submit(watch, sessions[k::WATCHERS], begin, seconds) for k in range(min(WATCHERS, count))]
         time.sleep(JOIN / 2)
-        for session in sessions:
-            running.talk(session, (JOIN + SETTLE + seconds + STAY) / 60)
+        for each, session in live:
+            each.talk(session, (JOIN + SETTLE + seconds + STAY) / 60)
         time.sleep(max(0.0, begin - time.monotonic()))
-        before, busy = _told(running, sessions), _cpu(running)
+        before, busy = _told(servers, live), _cpu(servers)
         time.sleep(seconds)
-        after, used = _told(running, sessions), _cpu(running)
+        after, used = _told(servers, live), _cpu(servers)
         seen = [one for each in watched for one in each.result(timeout=60)]
     finally:
-        for session in sessions:
-            with contextlib.suppress(RuntimeError):
-                running.call("DELETE", f"/v1/sessions/{session.id}")
-    total, count_of = _sounds(running)
+        _end(live)
+    total, count_of = _sounds(servers)
     more = {name: after[name] - before[name] for name in after}
     return Step(
         seen,
@@ -169,32 +196,81 @@ def _step(running: Server, pool: ProcessPoolExecutor, count: int, seconds: float
     )
 
 
-def _told(running: Server, sessions: Sequence[Session]) -> dict[str, float]:
-    stats = [running.call("GET", f"/v1/sessions/{session.id}/stats")["live"] for session in sessions]
+def _end(live: Sequence[tuple[Server, Session]]) -> None:
+    for each, session in live:
+        with contextlib.suppress(RuntimeError):
+            each.call("DELETE", f"/v1/sessions/{session.id}")
+
+
+# -- one after another --------------------------------------------------------------------------------------------
+
+
+def _arrivals(running: Server, seconds: float) -> list[Figure]:
+    """Students come every EVERY seconds, and all tutors speak, until one is refused: do the others fare well?"""
+    live: list[tuple[Server, Session]] = []
+    refused = ""
+    begin = time.monotonic() + EVERY * MOST + SETTLE
+    with _pool(MOST) as pool:
+        try:
+            watched = []
+            for number in range(MOST):
+                due = begin - SETTLE - EVERY * (MOST - number)
+                time.sleep(max(0.0, due - time.monotonic()))
+                try:
+                    session = running.session(AVATAR)
+                except RuntimeError as error:
+                    refused = refused or f"the {len(live) + 1}th was refused: {error}"
+                    continue
+                live.append((running, session))
+                watched.append(pool.submit(watch, [session], begin, seconds))
+                running.talk(session, (begin + seconds + STAY - time.monotonic()) / 60)
+            seen = [one for each in watched for one in each.result(timeout=begin + seconds + 60 - time.monotonic())]
+        finally:
+            _end(live)
+    slowest, gap = min(one.rate for one in seen), max(one.gap for one in seen)
+    note = f"{sum(one.missing for one in seen)} pictures not seen, longest gap {gap * 1000:.0f} ms; {refused}"
+    return [
+        Figure(f"students let in, of {MOST} that came every {EVERY:.1f} s", "", str(len(seen)), None, note[:400]),
+        Figure("the slowest of them", "24.5 fps", f"{slowest:.2f} fps", slowest >= 24.5),
+    ]
+
+
+# -- what the servers tell ------------------------------------------------------------------------------------------
+
+
+def _told(servers: Sequence[Server], live: Sequence[tuple[Server, Session]]) -> dict[str, float]:
+    stats = [each.call("GET", f"/v1/sessions/{session.id}/stats")["live"] for each, session in live]
     names = ("pictures", "pictures_skipped", "mouths", "mouths_late")
     told = {name: float(sum(each[name] for each in stats)) for name in names}
-    told["loop_sum"], told["loop_count"] = _metric(running, "lectern_event_loop_late_seconds")
-    told["drawn"] = float(running.call("GET", "/health")["renderer"]["drawn"])
+    told["loop_sum"], told["loop_count"] = _metric(servers, "lectern_event_loop_late_seconds")
+    told["drawn"] = float(sum(each.call("GET", "/health")["renderer"]["drawn"] for each in servers))
     return told
 
 
-def _sounds(running: Server) -> tuple[float, float]:
+def _sounds(servers: Sequence[Server]) -> tuple[float, float]:
     """Seconds from `say` to its sound, all together, and how many; a turn is counted when it has ended."""
-    return _metric(running, "lectern_say_to_sound_seconds")
+    return _metric(servers, "lectern_say_to_sound_seconds")
 
 
-def _metric(running: Server, name: str) -> tuple[float, float]:
-    """Sum and count of a histogram, of all its labels together."""
-    with urllib.request.urlopen(urljoin(running.url, "/metrics"), timeout=10) as answer:
-        text = answer.read().decode()
-    found = [re.findall(rf"^{name}_{part}\S* (\S+)$", text, re.MULTILINE) for part in ("sum", "count")]
-    return sum(map(float, found[0])), sum(map(float, found[1]))
+def _metric(servers: Sequence[Server], name: str) -> tuple[float, float]:
+    """Sum and count of a histogram, of all its labels and servers together."""
+    total = count = 0.0
+    for each in servers:
+        with urllib.request.urlopen(urljoin(each.url, "/metrics"), timeout=10) as answer:
+            text = answer.read().decode()
+        total += sum(map(float, re.findall(rf"^{name}_sum\S* (\S+)$", text, re.MULTILINE)))
+        count += sum(map(float, re.findall(rf"^{name}_count\S* (\S+)$", text, re.MULTILINE)))
+    return total, count
 
 
-def _cpu(running: Server) -> tuple[float, float]:
-    """CPU seconds so far: of the server's process, of its children."""
-    own, *children = [sum(process.cpu_times()[:2]) for process in running.processes()]
-    return own, sum(children)
+def _cpu(servers: Sequence[Server]) -> tuple[float, float]:
+    """CPU seconds so far: of the servers' own processes, of their children."""
+    own = children = 0.0
+    for each in servers:
+        first, *others = [sum(process.cpu_times()[:2]) for process in each.processes()]
+        own += first
+        children += sum(others)
+    return own, children
 
 
 def _row(step: Step) -> Figure:

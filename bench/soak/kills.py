@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -87,16 +88,19 @@ async def _round(
             asyncio.create_task(_avatar(http, promised, number)),
             asyncio.create_task(_session(http, promised)),
         ]
-        if number % 4 == 3:  # just when an avatar is finished
-            await _one_more(promised, len(promised.ready))
-            await asyncio.sleep(dice.uniform(0, 0.3))
-        else:
-            await asyncio.sleep(dice.uniform(0.1, LONGEST))
-        for process in running.processes():
-            os.kill(process.pid, signal.SIGKILL)
-        await asyncio.wait(work, timeout=30)
-        for task in work:
-            task.cancel()
+        try:
+            if number % 4 == 3:  # just when an avatar is finished
+                await _one_more(promised, len(promised.ready))
+                await asyncio.sleep(dice.uniform(0, 0.3))
+            else:
+                await asyncio.sleep(dice.uniform(0.1, LONGEST))
+        finally:
+            for process in running.processes():
+                with contextlib.suppress(ProcessLookupError):  # a child may see its parent's end first
+                    os.kill(process.pid, signal.SIGKILL)
+            await asyncio.wait(work, timeout=30)
+            for task in work:
+                task.cancel()
         for outcome in await asyncio.gather(*work, return_exceptions=True):
             refused = isinstance(outcome, aiohttp.ClientResponseError)
             if refused or not isinstance(
