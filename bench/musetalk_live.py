@@ -95,6 +95,7 @@ def main(arguments: list[str]) -> int:
         if options.arrive:
             usual = SessionSettings()
             own["LECTERN_SESSIONS__MAX_CPU_PERCENT"] = str(usual.max_cpu_percent)
+            own["LECTERN_SESSIONS__MAX_LOOP_PERCENT"] = str(usual.max_loop_percent)
             own["LECTERN_SESSIONS__MAX_LATE_MS"] = str(usual.max_late_ms)
         servers = []
         for number in range(options.servers):

@@ -113,6 +113,7 @@ class Gate:
             speaking=self._speaking(),
             capacity=room.capacity,
             cpu=round(self._load.cpu, 1),
+            loop=round(self._load.loop, 1),
             late=round(self._load.late, 4),
             refused="draining" if self._closed is not None else None if refusal is None else refusal.cause,
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Cause = Literal["seats", "engine", "cpu", "late", "records", "line", "draining"]
+Cause = Literal["seats", "engine", "cpu", "loop", "late", "records", "line", "draining"]
 """Why a session could not start. seats: every one is taken; engine: the renderer can draw no more mouths; cpu: the
-machine is as busy as it may be; late: running sessions' pictures leave late; records: too many sleep; line: the
-waiting line is full; draining: the server is being stopped.
+machine is as busy as it may be; loop: this process is, whatever cores are free; late: running sessions' pictures leave
+late; records: too many sleep; line: the waiting line is full; draining: the server is being stopped.
 """
 
 
@@ -21,7 +21,8 @@ class Limits:
     who is not connected. leave: how long an empty session stays awake. timeout: how long a session with nobody
     connected is kept (asleep) for its student to come back. max_seconds: the longest that a session lasts, from its
     first being awake; idle: the longest that nobody asks, says or speaks in an awake one; 0: no such limit.
-    max_cpu: percent of the machine; 100: any. max_late: how late running sessions' pictures may leave; 0: any.
+    max_cpu: percent of the machine; 100: any. max_loop: percent of the event loop's time; 100: any. max_late: how late
+    running sessions' pictures may leave; 0: any.
     """
 
     max_sessions: int
@@ -33,6 +34,7 @@ class Limits:
     max_seconds: float = 0.0
     idle: float = 0.0
     max_cpu: float = 100.0
+    max_loop: float = 100.0
     max_late: float = 0.0
     speaking_share: float = 1.0
 
@@ -80,8 +82,8 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Occupancy:
     """How full the server is. speaking: sessions whose tutor speaks now; capacity: how many may, None: not measured.
-    cpu: percent, late: seconds that pictures leave late, both over the last seconds. refused: why a session that came
-    now would be; None: it could start.
+    cpu, loop (the event loop): percent, late: seconds that pictures leave late, all over the last seconds. refused: why
+    a session that came now would be; None: it could start.
     """
 
     awake: int
@@ -89,5 +91,6 @@ class Occupancy:
     speaking: int
     capacity: int | None
     cpu: float
+    loop: float
     late: float
     refused: Cause | None

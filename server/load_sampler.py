@@ -10,6 +10,7 @@ import structlog
 
 from pipeline.stats import SessionStats
 from server.load import Load, Sample
+from server.loop_meter import LoopMeter, meter
 from server.machine import Machine
 from server.sessions import Sessions
 
@@ -26,9 +27,11 @@ class LoadSampler:
         self._sessions = sessions
         self._machine = machine
         self._pictures: dict[str, tuple[int, int]] = {}  # made and skipped, as of the last sample
+        self._meter: LoopMeter | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        self._meter = meter()
         self._task = asyncio.create_task(self._run(), name="load-sampler")
 
     async def close(self) -> None:
@@ -55,7 +58,8 @@ class LoadSampler:
         late = max((each.release_late_ms or 0.0 for each in stats.values()), default=0.0) / 1000
         skipped = max((self._skipped(session_id, each) for session_id, each in stats.items()), default=0.0)
         self._pictures = {key: (each.pictures, each.pictures_skipped) for key, each in stats.items()}
-        self._load.add(Sample(now, cpu, own, self._sessions.awake, late, skipped), self._sessions.limits)
+        loop = self._meter.busy() if self._meter is not None else 0.0
+        self._load.add(Sample(now, cpu, own, self._sessions.awake, late, skipped, loop), self._sessions.limits)
 
     def _skipped(self, session_id: str, now: SessionStats) -> float:
         """The share of its pictures left out since the last sample."""

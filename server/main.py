@@ -20,6 +20,7 @@ from server import logs
 from server.access.keys import Keys
 from server.access.start import open_keys
 from server.front import raise_file_limit, runner_of
+from server.loop_meter import MeteredLoop
 from server.notify import notify
 from server.settings import Settings, SettingsError
 
@@ -46,7 +47,8 @@ def serve(settings: Settings, load: Callable[[], Settings] | None = None) -> int
         print(f"Lectern cannot start: {_why_not(settings, error)}", file=sys.stderr)
         return 1
     try:
-        asyncio.run(_run(settings, listening, keys, load or (lambda: settings)))
+        with asyncio.Runner(loop_factory=MeteredLoop) as loop:
+            loop.run(_run(settings, listening, keys, load or (lambda: settings)))
     except SettingsError as error:
         return _settings_wrong(error)
     finally:

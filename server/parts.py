@@ -97,6 +97,7 @@ def session_limits(settings: Settings) -> Limits:
         max_seconds=own.max_seconds,
         idle=own.idle_seconds,
         max_cpu=own.max_cpu_percent,
+        max_loop=own.max_loop_percent,
         max_late=own.max_late_ms / 1000,
         speaking_share=own.speaking_share,
     )

@@ -75,7 +75,7 @@ async def metrics(request: web.Request) -> web.Response:
         app[ENGINE],
         {name: bool(check["ok"]) for name, check in checks.items()},
         disk,
-        (len(app[RECORDER].all()), app[RECORDER].bytes),
+        len(app[RECORDER].all()),
     )
     return web.Response(body=await app[METRICS].scrape(parts), headers={"Content-Type": CONTENT_TYPE})
 

@@ -63,6 +63,7 @@ class Session:
     events: EventRing = field(default_factory=EventRing)
     listeners: set[Listener] = field(default_factory=set)
     observers: list[Listener] = field(default_factory=list)
+    sockets: int = 0  # WebSockets that are open
     enders: dict[object, Ender] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 

@@ -206,6 +206,7 @@ class SessionSettings(_Group):
     max_seconds: Annotated[float, Field(ge=0)] = 14_400.0
     idle_seconds: Annotated[float, Field(ge=0)] = 1800.0
     max_cpu_percent: Annotated[float, Field(ge=10, le=100)] = 90.0
+    max_loop_percent: Annotated[float, Field(ge=10, le=100)] = 80.0
     max_late_ms: Annotated[float, Field(ge=0, le=1000)] = 20.0
     speaking_share: Annotated[float, Field(ge=0.05, le=1)] = 1.0
     max_text_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 5000

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -35,6 +37,7 @@ from server.sessions import Session
 
 log = structlog.get_logger(__name__)
 
+MOST_SOCKETS = 16  # of one session
 MESSAGE_LIMIT = 16 << 20  # bytes; a larger message closes the connection (1009)
 HEARTBEAT_SECONDS = 4.0  # a ping; without its pong after half of that again, the client counts as gone
 STOP_SECONDS = 3.0
@@ -46,11 +49,29 @@ def add_routes(app: web.Application) -> None:
 
 
 async def connect(request: web.Request) -> web.StreamResponse:
-    """Refusals (404, 401, 503) come before the upgrade, as problem+json."""
+    """Refusals (404, 401, 429, 503) come before the upgrade, as problem+json."""
     session = session_of(request, token_only=True)
     wait = request.query.get("wait", "").lower() in ("1", "true")
-    await request.app[SESSIONS].come(session, wait=wait)
-    return await _Conversation(request, session).run()
+    with _place(session):
+        await request.app[SESSIONS].come(session, wait=wait)
+        return await _Conversation(request, session).run()
+
+
+@contextlib.contextmanager
+def _place(session: Session) -> Iterator[None]:
+    """Every event goes to every socket: with very many of one session all others' sound would wait for them."""
+    if session.sockets >= MOST_SOCKETS:
+        raise ProblemError(
+            429,
+            "too_many_sockets",
+            f"{MOST_SOCKETS} WebSockets of this session are open already. Close one of them first.",
+            headers={"Retry-After": "10"},
+        )
+    session.sockets += 1
+    try:
+        yield
+    finally:
+        session.sockets -= 1
 
 
 class _Conversation:

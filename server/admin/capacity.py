@@ -27,6 +27,7 @@ async def capacity(app: web.Application) -> dict[str, Any]:
         "speaking": {"used": full.speaking, "limit": full.capacity},
         "viewers": {"used": app[PEERS].count(), "limit": app[RTC].max_peers},
         "cpu": {"used": full.cpu, "limit": limits.max_cpu},
+        "loop": {"used": full.loop, "limit": limits.max_loop},
         "memory": {"used": memory[0], "limit": memory[1]},
         "disk": {"used": disk.total - disk.free, "limit": disk.total},
         "refused": full.refused,

@@ -38,7 +38,7 @@ PICTURE_SECONDS, PACKET_SECONDS = 0.04, 0.02
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What is looked at. checks: those of /readyz, by name. disk: total and free bytes where the avatars are.
-    films: recordings, and their bytes.
+    films: recordings that are kept.
     """
 
     sessions: Sessions
@@ -48,7 +48,7 @@ class Parts:
     engine: Any
     checks: Mapping[str, bool]
     disk: tuple[int, int]
-    films: tuple[int, int]
+    films: int
 
 
 async def look(parts: Parts, timings: Timings, past: Tally[str], version: str) -> list[Metric]:
@@ -60,8 +60,7 @@ async def look(parts: Parts, timings: Timings, past: Tally[str], version: str) -
         gauges("ready_check", "Each check of /readyz.", "check", {name: ok for name, ok in parts.checks.items()}),
         gauge("disk_bytes", "Of the disk where the avatars are.", parts.disk[0]),
         gauge("disk_free_bytes", "Free on it.", parts.disk[1]),
-        gauge("recordings", "Recordings that are kept.", parts.films[0]),
-        gauge("recordings_bytes", "What they take.", parts.films[1]),
+        gauge("recordings", "Recordings that are kept.", parts.films),
         gauge("tasks", "Tasks on the event loop.", len(asyncio.all_tasks())),
         gauges("avatars", "Avatars, by state.", "state", {state: states[state] for state in AVATARS}),
         gauges(
@@ -84,6 +83,7 @@ def _sessions(parts: Parts, past: Tally[str]) -> Iterator[Metric]:
     yield gauges("sessions", "Sessions, by state.", "state", {state: tally[state] for state in (*STATES, *tally)})
     full = sessions.occupancy()
     yield gauge("sessions_speaking", "Sessions that speak now.", full.speaking)
+    yield gauge("event_loop_busy_ratio", "Of the event loop's time, over the last seconds.", full.loop / 100)
     yield gauge("cpu_busy_ratio", "Of the processors that the server may use, over the last seconds.", full.cpu / 100)
     yield gauge("refusing", "1 while a session that came now could not start.", full.refused is not None)
     yield gauge("sessions_limit", "Sessions that may be awake at once.", sessions.limits.max_sessions)

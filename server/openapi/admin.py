@@ -62,8 +62,8 @@ class Bar(Told):
 
 
 class Capacity(Told):
-    """cpu: percent. memory, disk: bytes. refused: why a session that came now would be; null: it could start. limits:
-    the settings of sessions.
+    """cpu, loop (the event loop): percent. memory, disk: bytes. refused: why a session that came now would be; null: it
+    could start. limits: the settings of sessions.
     """
 
     sessions: Bar
@@ -72,6 +72,7 @@ class Capacity(Told):
     speaking: Bar
     viewers: Bar
     cpu: Bar
+    loop: Bar
     memory: Bar
     disk: Bar
     refused: Cause | None

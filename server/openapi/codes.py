@@ -76,6 +76,7 @@ CODES: dict[str, tuple[int, ...]] = {
     "wrong_token": (401,),
     "token_expired": (401,),
     "too_many_readers": (429,),
+    "too_many_sockets": (429,),
     # speech
     "queue_full": (429,),
     "listening_unavailable": (503,),

@@ -90,7 +90,7 @@ OPERATIONS = (
         "The session's WebSocket",
         {101: Answer("Messages as in docs/protocol.md.")},
         parameters=(Parameter("wait", "1: where a sleeping session finds no room, it joins the line.", _WAIT),),
-        problems=("at_capacity", "draining", "not_ready", "damaged", "disk_full"),
+        problems=("too_many_sockets", "at_capacity", "draining", "not_ready", "damaged", "disk_full"),
     ),
     Operation(
         "POST",

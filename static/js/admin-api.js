@@ -30,7 +30,7 @@ import { request } from "./api.js";
  */
 
 /** @typedef {{used: number, limit: number | null}} Bar */
-/** @typedef {Record<"sessions" | "waiting" | "speaking" | "viewers" | "cpu" | "memory" | "disk", Bar> & {refused: string | null}} Capacity */
+/** @typedef {Record<"sessions" | "waiting" | "speaking" | "viewers" | "cpu" | "loop" | "memory" | "disk", Bar> & {refused: string | null}} Capacity */
 
 /** @typedef {{avatar_id: string, state: string, stage: string, progress: number, created_at: string, error: {code: string, message: string} | null}} Build */
 /** @typedef {{running: Build[], waiting: Build[], failed: Build[], ready: number}} Builds */

@@ -10,16 +10,17 @@ import { mark, Rows, write } from "./rows.js";
 /** @typedef {import("./admin-api.js").Bar} Bar */
 /** @typedef {{name: string, bar: Bar}} Named */
 
-const NAMES = /** @type {const} */ (["sessions", "speaking", "waiting", "cpu", "memory", "disk"]);
+const NAMES = /** @type {const} */ (["sessions", "speaking", "waiting", "cpu", "loop", "memory", "disk"]);
 const WARN = 0.8;
 const FULL = 0.95;
 
 /** @param {Named} named @returns {string} */
 function words({ name, bar }) {
   const bytes = name === "memory" || name === "disk";
-  const shown = (/** @type {number} */ value) => (bytes ? size(value) : name === "cpu" ? percent(value / 100, 0) : number(value));
+  const share = name === "cpu" || name === "loop";
+  const shown = (/** @type {number} */ value) => (bytes ? size(value) : share ? percent(value / 100, 0) : number(value));
   const used = shown(bar.used);
-  if (bar.limit === null || (name === "cpu" && bar.limit === 100)) return t("admin.noLimit", { used });
+  if (bar.limit === null || (share && bar.limit === 100)) return t("admin.noLimit", { used });
   return t("admin.of", { used, limit: shown(bar.limit) });
 }
 

@@ -89,7 +89,7 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     monkeypatch.setenv("MUSETALK_BASE", str(GOLDEN))
     monkeypatch.setenv("AVATARS_DIR", str(tmp_path / "avatars"))
     config = tmp_path / "config.yaml"
-    busy = "sessions: {max_cpu_percent: 100, max_late_ms: 0}\n"
+    busy = "sessions: {max_cpu_percent: 100, max_loop_percent: 100, max_late_ms: 0}\n"
     config.write_text(f"video: {{bitrate: 4000000}}\n{busy}")
     monkeypatch.setattr(playout, "AHEAD", round(AHEAD_SECONDS * 25))
     chosen = parts.musetalk_worker

@@ -94,7 +94,7 @@ Serve = Callable[..., Awaitable[Running]]
 def settings_in(folder: Path, **groups: dict[str, Any]) -> Settings:
     """Settings of a test server: its own folders, and groups as they are given."""
     # The machine that runs the tests is as busy as it likes.
-    sessions = {"max_cpu_percent": 100, "max_late_ms": 0, **groups.pop("sessions", {})}
+    sessions = {"max_cpu_percent": 100, "max_loop_percent": 100, "max_late_ms": 0, **groups.pop("sessions", {})}
     avatars = {"dir": folder / "avatars", "import_dirs": (folder / "import",), **groups.pop("avatars", {})}
     secrets = {"keys_file": folder / "keys.json", "token_file": folder / "token.secret"}
     access = {**secrets, **groups.pop("access", {})}

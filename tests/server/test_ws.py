@@ -161,6 +161,28 @@ async def test_refusals_come_before_the_upgrade(serve: Serve) -> None:
     await problem(await server.client.get(mine["engine_url"]), 400, "bad_request")
 
 
+async def test_sockets_of_a_session_are_bounded(serve: Serve) -> None:
+    server = await serve()
+    made = await server.session()
+    sockets = [await server.client.ws_connect(made["engine_url"]) for _ in range(ws.MOST_SOCKETS)]
+    with pytest.raises(WSServerHandshakeError) as refused:
+        await server.client.ws_connect(made["engine_url"])
+    assert refused.value.status == 429
+    assert refused.value.headers is not None
+    assert refused.value.headers["Retry-After"]
+    await problem(await server.client.get(made["engine_url"]), 429, "too_many_sockets")
+    await sockets.pop().close()
+    async with asyncio.timeout(8):
+        while True:  # the server notices the closing by itself
+            try:
+                sockets.append(await server.client.ws_connect(made["engine_url"]))
+                break
+            except WSServerHandshakeError:
+                await asyncio.sleep(0.05)
+    for socket in sockets:
+        await socket.close()
+
+
 async def test_the_socket_keeps_its_session_awake_and_ends_with_it(serve: Serve) -> None:
     server = await serve(sessions={"leave_seconds": 0.0, "timeout_seconds": 0.1})
     made = await server.session()

@@ -45,6 +45,7 @@ export const adminEn = {
   "admin.bar.speaking": "Speaking now",
   "admin.bar.waiting": "Waiting line",
   "admin.bar.cpu": "Processor",
+  "admin.bar.loop": "Event loop",
   "admin.bar.memory": "Memory of this process",
   "admin.bar.disk": "Disk",
   "admin.of": "{used} of {limit}",

@@ -45,6 +45,7 @@ export const adminZh = {
   "admin.bar.speaking": "正在说话",
   "admin.bar.waiting": "等候队列",
   "admin.bar.cpu": "处理器",
+  "admin.bar.loop": "事件循环",
   "admin.bar.memory": "本进程内存",
   "admin.bar.disk": "磁盘",
   "admin.of": "{used} / {limit}",
