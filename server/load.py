@@ -19,7 +19,7 @@ MARGIN = 10.0
 FIRST_COST = 0.3
 """Cores that a session is thought to take until it is measured (docs/benchmarks.md: 0.2-0.4 at 720p)."""
 
-FIRST_TURN = 4.0
+FIRST_TURN = 6.0
 """Percent of the event loop that a session is thought to take until it is measured (docs/benchmarks.md)."""
 
 MOST_SKIPPED = 0.05

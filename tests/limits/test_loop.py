@@ -48,7 +48,7 @@ def test_an_empty_server_takes_a_class_that_comes_at_once_by_what_a_session_is_t
     while started < 99 and load.overload(0.0, 1, LIMITS) is None:
         load.started(0.0)
         started += 1
-    assert started == 20
+    assert started == 13
 
 
 def test_waiting_is_not_work() -> None:
