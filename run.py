@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     )
     prune.add_argument("--yes", action="store_true", help="delete them; else nothing is deleted")
     prune.add_argument("--include-sample", action="store_true", help="the sample tutor's, too")
-    prune.add_argument("--include-linked", action="store_true", help="those that a tutor is linked to, too")
+    prune.add_argument("--include-linked", action="store_true", help="those of tutors, too: linked, or made for one")
 
     keys = commands.add_parser("keys", help="make, list and remove the API keys").add_subparsers(
         dest="action", required=True

@@ -32,8 +32,10 @@ class Usage:
     last_used: datetime | None = None
 
 
-Kept = Literal["in_use", "used", "linked", "sample", "not_ready"]
-"""Why an avatar is not pruned; `used`: within the time that was named."""
+Kept = Literal["in_use", "used", "linked", "unknown_tutor", "sample", "not_ready"]
+"""Why an avatar is not pruned; `used`: within the time that was named; `unknown_tutor`: another database may know its
+tutor.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +98,13 @@ def judge(
     unused_days: float,
     in_use: Set[str] = frozenset(),
     linked: Set[str] = frozenset(),
+    strangers: Set[str] = frozenset(),
     samples: Set[str] = frozenset(),
 ) -> list[Verdict]:
     """For each avatar whether it goes: ready, not in use, neither used nor made within the days. Pure.
 
-    linked, samples: ids that stay though they are unused; the longest unused come first.
+    linked, strangers (made for a tutor whom nobody knows), samples: ids that stay though they are unused; the longest
+    unused come first.
     """
     limit = now - timedelta(days=unused_days)
     verdicts = []
@@ -118,5 +122,7 @@ def judge(
             kept = "sample"
         elif record.id in linked:
             kept = "linked"
+        elif record.id in strangers:
+            kept = "unknown_tutor"
         verdicts.append(Verdict(record, usage, since, kept))
     return sorted(verdicts, key=lambda verdict: (verdict.since, verdict.record.id))

@@ -67,9 +67,10 @@ def _avatar(settings: Settings, arguments: argparse.Namespace) -> int:
         return 0
     if arguments.action == "prune":
         from server.admin.commands import prune
+        from server.records.address import address_of
         from server.records.offline import links
 
-        return prune(store, arguments, lambda: links(settings))
+        return prune(store, arguments, lambda: links(settings), address_of(settings).shown)
     if arguments.action == "import":
         from server.musetalk_commands import import_avatar
 

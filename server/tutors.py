@@ -60,6 +60,11 @@ class Shelf:
         found = (self.of(tutor) for tutor in tutors)
         return {record.id for record in found if record is not None}
 
+    def strangers(self, tutors: Iterable[Link]) -> set[str]:
+        """Ids of the avatars that were made for nobody among the tutors; another database may know whom."""
+        known = {tutor.id for tutor in tutors}
+        return {record.id for record in self._records if record.tutor_id and record.tutor_id not in known}
+
     def names(self, tutors: Sequence[Link]) -> dict[str, str]:
         """What the tutor of each avatar is called, by the avatar's id: the one linked with it, else the one it was made
         for.

@@ -20,7 +20,6 @@ from server.security import require_admin
 from server.session_summary import summary
 from server.sessions import Session
 from server.traces import KEPT
-from server.tutors import Shelf
 
 STOPPED = "stopped_by_operator"
 
@@ -65,9 +64,8 @@ class _Admin:
         app = request.app
         async with self._pruning:
             in_use = {session.avatar_id for session in app[SESSIONS].all()}
-            shelf = Shelf(await asyncio.to_thread(app[STORE].list))
-            linked = set() if order.include_linked else shelf.linked(await app[RECORDS].tutors.links())
-            pruned = await asyncio.to_thread(storage.prune, app[STORE], order, in_use=in_use, linked=linked)
+            tutors = [] if order.include_linked else await app[RECORDS].tutors.links()
+            pruned = await asyncio.to_thread(storage.prune, app[STORE], order, in_use=in_use, tutors=tutors)
         return web.json_response(storage.described_prune(order, pruned))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -19,7 +19,9 @@ from avatars.store import AvatarStore
 from avatars.usage import Usage, Verdict, judge
 from server.avatar_orders import described
 from server.keys import BUILDER, RECORDER, SESSIONS, SETTINGS, STORE
+from server.records.tutors import Link
 from server.sample import SAMPLE_ID
+from server.tutors import Shelf
 
 FAILED_SECONDS = 7 * 86_400.0
 """How long a build that failed counts as one that failed recently."""
@@ -99,14 +101,14 @@ async def builds(app: web.Application) -> dict[str, Any]:
     }
 
 
-def prune(
-    store: AvatarStore, order: Prune, *, in_use: Set[str] = frozenset(), linked: Set[str] = frozenset()
-) -> Pruned:
-    """Choose and, unless it is a dry run, delete. in_use: ids of sessions that sleep, too. Blocking.
+def prune(store: AvatarStore, order: Prune, *, in_use: Set[str] = frozenset(), tutors: Sequence[Link] = ()) -> Pruned:
+    """Choose and, unless it is a dry run, delete. in_use: ids of sessions that sleep, too. tutors: all of the
+    database, for an order without include_linked. Blocking.
 
     An avatar that a session of any process took meanwhile stays: deleting it is refused.
     """
     found = measured(store)
+    shelf = Shelf([record for record, _ in found])
     shown = {record.id for record, _ in found if record.state == "ready" and store.shown(record.id)}
     verdicts = judge(
         [record for record, _ in found],
@@ -114,7 +116,8 @@ def prune(
         datetime.now(UTC),
         unused_days=order.unused_days,
         in_use=shown | in_use,
-        linked=frozenset() if order.include_linked else linked,
+        linked=frozenset() if order.include_linked else shelf.linked(tutors),
+        strangers=frozenset() if order.include_linked else shelf.strangers(tutors) - {SAMPLE_ID},
         samples=frozenset() if order.include_sample else frozenset({SAMPLE_ID}),
     )
     gone: list[str] = []

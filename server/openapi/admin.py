@@ -283,7 +283,8 @@ OPERATIONS = (
         "Delete avatars that nobody has used for long",
         {200: Answer("What was deleted, or would be.", PruneResult)},
         json_body(Prune),
-        text="Without dry_run: false it only names them. One that is in use is never deleted.",
+        text="Without dry_run: false it only names them. One that is in use is never deleted. include_linked takes "
+        "also the avatars of tutors, and those made for a tutor whom this database does not know.",
     ),
     Operation(
         "POST",

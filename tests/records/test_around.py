@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +80,16 @@ async def test_what_is_written_and_lost_is_counted(serve: Serve) -> None:
     }
 
 
+def add_old(root: Path, avatar_id: str, made_for: str = "") -> None:
+    add_ready(root, avatar_id, made_for, datetime(2020, 1, 1, tzinfo=UTC))
+
+
 @pytest.fixture
 async def two_old_ones(serve: Serve) -> Running:
     """Avatars that nobody used for long, one of them a tutor's."""
     server = await serve()
     for avatar_id in ("hers", "nobodys"):
-        add_ready(server.root, avatar_id)
-        for path in (server.root / avatar_id, *(server.root / avatar_id).iterdir()):
-            os.utime(path, (0, 0))
-        record = server.root / avatar_id / "avatar.json"
-        record.write_text(re.sub(r'"created_at": *"[^"]*"', '"created_at":"2020-01-01T00:00:00Z"', record.read_text()))
+        add_old(server.root, avatar_id)
     await tutor(server, id="her", name="She", avatar_id="hers")
     return server
 
@@ -103,6 +103,34 @@ async def test_pruning_keeps_the_avatars_of_tutors(two_old_ones: Running) -> Non
 
     assert await pruned() == ["nobodys"]
     assert await pruned(include_linked=True) == ["hers", "nobodys"]
+
+
+async def test_pruning_keeps_what_was_made_for_tutors_of_another_database(
+    two_old_ones: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command without DATABASE_URL opens SQLite's empty file: it must not take PostgreSQL's tutors their faces."""
+    add_old(two_old_ones.root, "theirs", "somebody-elsewhere")
+
+    async def pruned(**more: bool) -> tuple[set[str], int]:
+        answer = await two_old_ones.client.post("/v1/admin/avatars/prune", json={"unused_days": 30, **more})
+        body = await answer.json()
+        return {each["avatar_id"] for each in body["avatars"]}, body["kept"].get("unknown_tutor", 0)
+
+    assert await pruned() == ({"nobodys"}, 1)
+    assert await pruned(include_linked=True) == ({"hers", "nobodys", "theirs"}, 0)
+
+    config = tmp_path / "config.yaml"
+    empty = tmp_path / "elsewhere" / "none.db"
+    config.write_text(f"avatars: {{dir: {two_old_ones.root}}}\nrecords: {{database_url: 'sqlite:///{empty}'}}\n")
+    command = ["--config", str(config), "avatar", "prune", "--unused-days", "30", "--yes"]
+    capsys.readouterr()
+    assert await asyncio.to_thread(run.main, command) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"keeps +theirs .*another may know it \(--include-linked\)", printed)
+    assert f"Tutors were looked up in {empty}." in printed
+    assert (two_old_ones.root / "theirs").exists()
+    assert await asyncio.to_thread(run.main, [*command, "--include-linked"]) == 0
+    assert not (two_old_ones.root / "theirs").exists()
 
 
 async def test_pruning_by_command_does_too(

@@ -138,6 +138,7 @@ export const adminEn = {
   "admin.kept.in_use": "{n} in use",
   "admin.kept.sample": "the sample",
   "admin.kept.linked": "{n} linked to tutors",
+  "admin.kept.unknown_tutor": "{n} made for tutors whom this database does not know (another may)",
   "admin.pruneYes": "Delete them",
   "admin.pruneNo": "Keep them",
   "admin.pruned": "{n} deleted, {bytes} freed.",

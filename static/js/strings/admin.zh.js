@@ -138,6 +138,7 @@ export const adminZh = {
   "admin.kept.in_use": "{n} 个使用中",
   "admin.kept.sample": "示例",
   "admin.kept.linked": "{n} 个与导师关联",
+  "admin.kept.unknown_tutor": "{n} 个所属导师不在此数据库中（可能在另一个数据库中）",
   "admin.pruneYes": "删除",
   "admin.pruneNo": "保留",
   "admin.pruned": "已删除 {n} 个，释放 {bytes}。",
