@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -35,6 +38,12 @@ def run(*words: str | Path, folder: Path | None = None, **environment: str) -> s
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 def own_program(name: str) -> Path:
@@ -84,6 +93,91 @@ def test_the_units_configuration_is_one() -> None:
     assert settings.server.host == "127.0.0.1"
     kept = (settings.avatars.dir, settings.access.keys_file, settings.access.token_file, settings.recording.dir)
     assert all(path.is_relative_to("/var/lib/lectern") for path in kept), "the unit lets it write there only"
+
+
+def documented(start: str, page: str = "deploy.md") -> str:
+    """The one line of a page's shell blocks that begins so, without its remark."""
+    text = (ROOT / "docs" / page).read_text()
+    (line,) = (line for line in text.splitlines() if line.startswith(start))
+    return line.split("   #")[0].rstrip()
+
+
+def test_the_user_is_made_by_the_documented_line() -> None:
+    words = documented("sudo systemd-sysusers ").removeprefix("sudo ")
+    program("systemd-sysusers", "systemd")
+    told = run("sh", "-c", words.replace("systemd-sysusers", "systemd-sysusers --dry-run"), folder=ROOT)
+    assert "Failed" not in told
+
+
+@pytest.fixture
+def no_sudo(tmp_path: Path) -> str:
+    """PATH with a sudo and a setpriv that change no user."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "sudo").write_text('#!/bin/sh\nexec "$@"\n')
+    (folder / "setpriv").write_text('#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\nexec "$@"\n')
+    for each in folder.iterdir():
+        each.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def test_the_command_opens_the_services_database(tmp_path: Path, no_sudo: str) -> None:
+    """And nothing that is written in lectern.env is executed."""
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    (etc / "config.yaml").write_text(f"avatars: {{dir: {tmp_path / 'avatars'}}}\n")
+    secret = "a&b$(touch made)`id`;c#d"
+    (etc / "lectern.env").write_text(
+        f"# A remark.\n\nWEBRTC_TURN_SECRET='{secret}'\nLECTERN_MODEL__NAME={secret}\n"
+        f'DATABASE_URL="sqlite:///{tmp_path}/its/own.db"'
+    )
+    text = (DEPLOY / "systemd" / "lectern.sh").read_text()
+    text = text.replace("/opt/lectern", str(ROOT)).replace("/etc/lectern", str(etc))
+    text = text.replace('"$home/.venv/bin/python"', f'"{sys.executable}"').replace('[ "$(id -u)" = 0 ]', "true")
+    command = tmp_path / "lectern"
+    command.write_text(text)
+    told = run("sh", command, "avatar", "prune", "--unused-days", "90", folder=tmp_path, PATH=no_sudo)
+    assert f"Tutors were looked up in {tmp_path}/its/own.db." in told
+
+    command.write_text(re.sub(r"^exec setpriv .*$", "env", text, flags=re.MULTILINE))
+    told = run("sh", command, folder=tmp_path, PATH=no_sudo)
+    assert f"WEBRTC_TURN_SECRET={secret}\n" in told
+    assert f"LECTERN_MODEL__NAME={secret}\n" in told
+    assert not (tmp_path / "made").exists()
+
+
+def test_prometheus_key_is_put_where_it_looks_and_others_do_not_read_it(tmp_path: Path, no_sudo: str) -> None:
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    place = Path(config["scrape_configs"][0]["authorization"]["credentials_file"])
+    folder = documented("sudo install -d -m 0750 -g prometheus ")
+    key = documented("lectern keys add --role service --name prometheus ")
+    assert folder.endswith(f" {place.parent}")
+    assert key.endswith(f" {place}")
+    lines = "\n".join((folder, key)).replace("-g prometheus", "").replace("/etc/prometheus", str(tmp_path / "etc"))
+    told = run("sh", "-ec", f"lectern() {{ echo lk_secret; }}\n{lines}", PATH=no_sudo)
+    made = tmp_path / "etc" / place.relative_to("/etc/prometheus")
+    assert told == ""
+    assert made.read_text() == "lk_secret\n"
+    assert made.stat().st_mode & 0o777 == 0o640
+
+
+def test_the_backup_comes_before_the_new_version() -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    section = text[text.index("## Stopping, and a new version") : text.index("## Backups")]
+    for first, then in (("pg_dump -Fc lectern |", "sudo git pull"), ("exec -T postgres pg_dump", "git pull && docker")):
+        assert section.index(first) < section.index(then)
+    ordered = ("sudo git pull", "make setup", "make listening", "daemon-reload", "restart lectern")
+    places = [section.index(each) for each in ordered]
+    assert places == sorted(places)
+
+
+def test_turn_with_tls_has_a_port_of_its_own_beside_the_proxy() -> None:
+    pages = {page: (ROOT / "docs" / page).read_text() for page in ("deploy.md", "networks.md")}
+    (port,) = re.findall(r"^tls-listening-port=(\d+)$", pages["networks.md"], re.MULTILINE)
+    assert port != "443"
+    for page, text in pages.items():
+        assert re.findall(r"turns:turn\.school\.example:(\d+)", text) == [port], page
+        assert f"TCP {port}" in text, page
 
 
 # -- containers ---------------------------------------------------------------------------------------------------
@@ -186,8 +280,9 @@ def test_the_image_holds_what_the_server_imports(tmp_path: Path) -> None:
 # -- proxies and coturn -------------------------------------------------------------------------------------------
 
 
-def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
-    nginx = program("nginx", "nginx-light")
+@pytest.fixture
+def nginx_folder(tmp_path: Path) -> Path:
+    """Its configuration, with a certificate and places that are there."""
     folder = tmp_path / "certificate"
     folder.mkdir()
     key, certificate = folder / "privkey.pem", folder / "fullchain.pem"
@@ -202,7 +297,54 @@ def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
         f"pid {tmp_path}/pid;\nerror_log {tmp_path}/error.log;\nevents {{}}\n"
         f"http {{ include {tmp_path}/lectern.conf; }}\n"
     )
-    run(nginx, "-t", "-p", tmp_path, "-c", tmp_path / "nginx.conf")
+    return tmp_path
+
+
+def test_nginx_takes_its_configuration(nginx_folder: Path) -> None:
+    run(program("nginx", "nginx-light"), "-t", "-p", nginx_folder, "-c", nginx_folder / "nginx.conf")
+
+
+class Told(BaseHTTPRequestHandler):
+    """Answers with the Host that it was told."""
+
+    def do_POST(self) -> None:
+        said = self.headers["Host"].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("http", ["--http1.1", "--http2"])
+def test_nginx_passes_the_port_on(nginx_folder: Path, http: str) -> None:
+    """On any but 443 a page's Origin has it, too; without it the server takes its own page for another's."""
+    nginx = program("nginx", "nginx-light")
+    curl = program("curl", "curl")
+    port = free_port()
+    server = HTTPServer(("127.0.0.1", 0), Told)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    conf = nginx_folder / "lectern.conf"
+    text = conf.read_text().replace("127.0.0.1:9000", f"127.0.0.1:{server.server_port}")
+    text = re.sub(r"^ +listen .*(80|\]:443.*);$", "", text, flags=re.MULTILINE)
+    text = text[text.index("map ") :].replace("listen 443", f"listen 127.0.0.1:{port}")
+    conf.write_text(re.sub(r"server \{[^}]*return 301[^}]*\}", "", text))
+    process = subprocess.Popen(
+        [nginx, "-p", nginx_folder, "-c", nginx_folder / "nginx.conf", "-g", "daemon off; master_process off;"]
+    )
+    try:
+        words = ["-sk", http, "--retry", "50", "--retry-delay", "1", "--retry-connrefused", "-d", "x"]
+        told = run(curl, *words, f"https://127.0.0.1:{port}/v1/sessions")
+    finally:
+        process.terminate()
+        process.wait(20)
+        server.shutdown()
+        thread.join(20)
+        server.server_close()
+    assert told == f"127.0.0.1:{port}"
 
 
 def test_caddy_takes_its_configuration(tmp_path: Path) -> None:
