@@ -145,6 +145,7 @@ def build_app(
         observers=[metrics, traces, films, pushes, records.journal],
         tokens=tokens,
     )
+    records.keeper.end_session = sessions.end_by_id
     for key, voice in _voices(settings):
         try:
             book.get(voice)

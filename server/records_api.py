@@ -54,21 +54,21 @@ async def transcripts(request: web.Request) -> web.Response:
 
 
 async def delete_student(request: web.Request) -> web.Response:
-    """End the student's sessions, delete every word and every recording of them, and the student's id where figures
+    """End the student's sessions and begin none meanwhile, delete every word and every recording of them, and the student's id where figures
     stay.
     """
     require_service(request)
     app, student_id = request.app, clean(request.match_info["student_id"])
-    running = [session for session in app[SESSIONS].all() if clean(session.student_id) == student_id]
-    for session in running:
-        await app[SESSIONS].end(session, "student_deleted")
-    try:
-        async with asyncio.timeout(DELETE_SECONDS):
-            await app[RECORDS].journal.flush()
-    except TimeoutError as error:
-        raise RecordsUnavailable("what was said last could not be written, so it cannot be deleted yet") from error
-    recordings = await app[RECORDER].delete_of_student(request.match_info["student_id"])
-    gone = await app[RECORDS].sessions.forget(student_id)
+    with app[SESSIONS].refusing_student(student_id) as running:
+        for session in running:
+            await app[SESSIONS].end(session, "student_deleted")
+        try:
+            async with asyncio.timeout(DELETE_SECONDS):
+                await app[RECORDS].journal.flush()
+        except TimeoutError as error:
+            raise RecordsUnavailable("what was said last could not be written, so it cannot be deleted yet") from error
+        recordings = await app[RECORDER].delete_of_student(request.match_info["student_id"])
+        gone = await app[RECORDS].sessions.forget(student_id)
     found = {"turns": gone.turns, "sessions": gone.sessions, "ended": len(running), "recordings": recordings}
     log.info("student_deleted", **found)
     return web.json_response(found)

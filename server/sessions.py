@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from server.lives import Close, Lives, Observer, Open
 from server.load import Load
 from server.notices import QueuePosition, SessionEnded, SessionReady
 from server.problems import ProblemError, unexpected
+from server.records.entries import clean
 from server.session import Ender, Listener, Session, Status, iso
 from server.watch import Hands, Watch
 
@@ -58,6 +60,7 @@ class Sessions:
         self._watch = Watch(self._gate, hands, clock)
         self._clock = clock
         self._sessions: dict[str, Session] = {}
+        self._leaving: Counter[str] = Counter()  # students who are just being deleted
 
     # -- finding ------------------------------------------------------------------------------------------------
 
@@ -166,8 +169,15 @@ class Sessions:
         wait: bool = False,
     ) -> Session:
         """A new session, awake: its picture and sound run. Where there is no room for it: 503 at_capacity, or with
-        `wait` a session in the waiting line, and 503 only if that is full.
+        `wait` a session in the waiting line, and 503 only if that is full. 409 student_being_deleted.
         """
+        if self._leaving[clean(student_id)]:
+            raise ProblemError(
+                409,
+                "student_being_deleted",
+                "All of this student is being deleted just now. Begin the session when that is done.",
+                headers={"Retry-After": "5"},
+            )
         session_id = secrets.token_hex(16)
         token, token_expires = self._tokens.issue(session_id)
         session = Session(
@@ -260,6 +270,22 @@ class Sessions:
         finally:
             self._admission.unfollow(session.id, self._clock())
             self._watch.look_soon()
+
+    @contextlib.contextmanager
+    def refusing_student(self, student_id: str) -> Iterator[list[Session]]:
+        """For as long as the block lasts nobody begins a session of this student; gives those that run."""
+        student_id = clean(student_id)
+        self._leaving[student_id] += 1
+        try:
+            yield [session for session in self.all() if clean(session.student_id) == student_id]
+        finally:
+            self._leaving -= Counter((student_id,))
+
+    async def end_by_id(self, session_id: str, reason: str) -> None:
+        """The same as `end`; nothing where there is no such session."""
+        session = self._sessions.get(session_id)
+        if session is not None:
+            await self.end(session, reason)
 
     async def end(self, session: Session, reason: str) -> None:
         """End a session and free everything of it. Who is connected gets its last events first. Ending an ended one

@@ -67,6 +67,7 @@ CODES: dict[str, tuple[int, ...]] = {
     "unknown_voice": (422,),
     "no_avatar": (409,),
     "at_capacity": (503,),
+    "student_being_deleted": (409,),
     "waiting": (503,),
     "draining": (503,),
     "stopping": (409,),

@@ -37,6 +37,7 @@ OPERATIONS = (
             "damaged",
             "disk_full",
             "at_capacity",
+            "student_being_deleted",
             "draining",
             "recording_off",
             "recording_unavailable",

@@ -136,6 +136,7 @@ OPERATIONS = (
             "damaged",
             "disk_full",
             "at_capacity",
+            "student_being_deleted",
             "draining",
         ),
     ),

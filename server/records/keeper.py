@@ -1,9 +1,12 @@
-"""Keeps the records in order: says that sessions run, ends those whose server stopped, deletes what is too old."""
+"""Keeps the records in order: says that sessions run, ends those whose server stopped or whose student was deleted,
+deletes what is too old.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -26,6 +29,8 @@ class Keeper:
         self._records = records
         self._journal = journal
         self._retention_days = retention_days
+        self.end_session: Callable[[str, str], Awaitable[None]] = _nothing
+        """Ends a session of this server, by its id, for a reason; the composition root gives it."""
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -49,13 +54,23 @@ class Keeper:
         return gone
 
     async def beat(self) -> None:
+        for session_id in await self._records.nameless(self._journal.running):
+            log.warning("session_of_deleted_student", session=session_id)
+            await self.end_session(session_id, "student_deleted")
+        await self.wipe()
         await self._records.seen(self._journal.running, datetime.now(UTC))
         await self._records.close_stopped(unseen_since=_ago(UNSEEN_SECONDS))
+
+    async def wipe(self) -> None:
+        """What could not be wiped when it was deleted."""
+        if self._records.unwiped:
+            await self._records.wipe()
 
     async def _run(self) -> None:
         purged = float("-inf")
         while True:
             try:
+                await self.wipe()
                 if time.monotonic() - purged >= PURGE_SECONDS:
                     await self.purge()
                     purged = time.monotonic()
@@ -67,6 +82,10 @@ class Keeper:
             except Exception:
                 log.exception("records_keeper_failed")
                 await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _nothing(session_id: str, reason: str) -> None:
+    pass
 
 
 def _ago(seconds: float) -> datetime:

@@ -7,16 +7,23 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
 from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from server.records.database import Database
 from server.records.entries import Ended, Entry, Facts, Said
+from server.records.errors import RecordsUnavailable
 from server.records.tables import SESSIONS, TURNS
+
+log = structlog.get_logger(__name__)
 
 _CHUNK = 1000  # rows that one transaction deletes: others have their turn in between
 _IDS = 500  # in one statement
+_WIPE_MS = 250  # that SQLite waits for readers of what is to be wiped; meanwhile nobody writes
+
+_FORGETTING = 0x6C656374  # PostgreSQL's advisory lock: who forgets holds it alone, those who write share it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +81,30 @@ class SessionRecords:
         """server: this one's name, which tells its sessions from those of others on the same database."""
         self._database = database
         self._server = server
+        self.unwiped = database.address.kind == "sqlite"  # deleted words may stand in the log still; after a kill, too
 
     # -- writing ------------------------------------------------------------------------------------------------
 
     async def write(self, entries: Sequence[Entry]) -> None:
-        """All of them or none."""
+        """All of them or none; but no word of a session whose student was deleted meanwhile."""
         sessions = {entry.facts.id: self._row(entry.facts) for entry in entries}
-        turns = [_turn(entry) for entry in entries if isinstance(entry, Said)]
+        said = [entry for entry in entries if isinstance(entry, Said)]
         async with self._database.writing() as connection:
+            await self._lock(connection, alone=False)
             await self._add_missing(connection, list(sessions.values()))
+            nameless = await _nameless(connection, {entry.facts.id for entry in said})
+            turns = [_turn(entry) for entry in said if entry.facts.id not in nameless]
             if turns:
                 await connection.execute(insert(TURNS), turns)
             for entry in entries:
                 if isinstance(entry, Ended):
                     await connection.execute(_end(entry))
+
+    async def _lock(self, connection: AsyncConnection, *, alone: bool) -> None:
+        """Until the transaction ends, nobody forgets while others write. On SQLite there is one writer anyway."""
+        if self._database.address.kind == "postgresql":
+            lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
+            await connection.execute(select(lock(_FORGETTING)))
 
     async def _add_missing(self, connection: AsyncConnection, rows: list[dict[str, Any]]) -> None:
         """A session is written with the first that is told of it, whatever was lost before."""
@@ -106,6 +123,11 @@ class SessionRecords:
                 await connection.execute(
                     update(SESSIONS).where(some, SESSIONS.c.ended_at.is_(None)).values(seen_at=now)
                 )
+
+    async def nameless(self, session_ids: Iterable[str]) -> set[str]:
+        """Those whose student was deleted, perhaps by another server."""
+        async with self._database.reading() as connection:
+            return await _nameless(connection, session_ids)
 
     async def close_stopped(self, *, unseen_since: datetime, own: bool = False) -> int:
         """End the sessions whose server has stopped without a word; gives how many. own: this server's, too: it has
@@ -171,11 +193,12 @@ class SessionRecords:
         """Delete every word of a student's sessions, and who the student was. Their figures stay."""
         own = select(SESSIONS.c.id).where(SESSIONS.c.student_id == student_id)
         async with self._database.writing() as connection:
+            await self._lock(connection, alone=True)
             gone = await connection.execute(delete(TURNS).where(TURNS.c.session_id.in_(own)))
             nameless = await connection.execute(
                 update(SESSIONS).where(SESSIONS.c.student_id == student_id).values(student_id=None)
             )
-        await self._wipe()
+        await self.wipe()
         return Forgotten(gone.rowcount, nameless.rowcount)
 
     async def purge(self, before: datetime | None) -> int:
@@ -191,14 +214,38 @@ class SessionRecords:
             if gone < _CHUNK:
                 break
         if total:
-            await self._wipe()
+            await self.wipe()
         return total
 
-    async def _wipe(self) -> None:
-        """SQLite's log still holds what was deleted until it is written back."""
-        if self._database.address.kind == "sqlite":
+    async def wipe(self) -> None:
+        """SQLite's log holds what was deleted until it is written back, which a reader of the file (a backup) keeps from
+        being done: then `unwiped` says that this is to be called again.
+        """
+        if self._database.address.kind != "sqlite":
+            return
+        self.unwiped = True
+        try:
             async with self._database.outside() as connection:
-                await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+                before = await connection.scalar(text("PRAGMA busy_timeout"))
+                await connection.execute(text(f"PRAGMA busy_timeout={_WIPE_MS}"))
+                try:
+                    busy = (await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))).one()[0]
+                finally:
+                    await connection.execute(text(f"PRAGMA busy_timeout={before}"))
+        except RecordsUnavailable as error:  # what was to be deleted is deleted already
+            log.warning("deleted_words_in_log", why=str(error))
+            return
+        if busy:
+            log.warning("deleted_words_in_log", why="another program reads the database; the server tries again")
+        self.unwiped = bool(busy)
+
+
+async def _nameless(connection: AsyncConnection, session_ids: Iterable[str]) -> set[str]:
+    ids, found = sorted(session_ids), set[str]()
+    for start in range(0, len(ids), _IDS):
+        some = SESSIONS.c.id.in_(ids[start : start + _IDS])
+        found.update(await connection.scalars(select(SESSIONS.c.id).where(some, SESSIONS.c.student_id.is_(None))))
+    return found
 
 
 def _turn(said: Said) -> dict[str, Any]:

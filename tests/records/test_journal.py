@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from sqlalchemy import text
 from pipeline.events import Event, SpeechEnded, SpeechStarted, Transcription
 from pipeline.stats import SessionStats
 from server.records import journal as journal_module
+from server.records import sessions as sessions_module
 from server.records.database import Database
 from server.records.entries import Entry, Said, add_figures
 from server.records.errors import RecordsUnavailable
@@ -323,3 +325,64 @@ async def test_a_deleted_word_is_not_in_the_file_any_more(tmp_path: Path) -> Non
     assert not on_disk()
     await journal.close()
     await database.close()
+
+
+async def test_a_word_that_a_reader_kept_in_the_log_is_wiped_later(tmp_path: Path) -> None:
+    """Such as a backup that runs while a student is deleted."""
+    from server.records.address import parse
+
+    database = Database(parse("", tmp_path / "lectern.db"))
+    await database.open()
+    records = SessionRecords(database, "here:1")
+    journal = Journal(records, keep_words=True)
+    await journal.start()
+    one = session(student="s1")
+    journal.created(one)
+    tell(one, Typed("my secret number is 4711"))
+    await written(records, journal)
+
+    def on_disk() -> bool:
+        return any(b"4711" in file.read_bytes() for file in tmp_path.iterdir())
+
+    reader = sqlite3.connect(tmp_path / "lectern.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM lectern_turns").fetchone()
+    keeper = Keeper(records, journal, 30)
+    assert (await records.forget("s1")).turns == 1
+    await keeper.beat()
+    assert on_disk()
+    reader.execute("COMMIT")
+    reader.close()
+    await keeper.beat()
+    assert not on_disk()
+    assert not records.unwiped
+    await journal.close()
+    await database.close()
+
+
+async def test_who_forgets_and_who_writes_wait_for_each_other(records: Broken, journal: Journal) -> None:
+    """Else a word that is just being written would stay of somebody who is just being forgotten."""
+    one = session(student="s1")
+    journal.created(one)
+    await written(records, journal)
+    inserted, go_on = asyncio.Event(), asyncio.Event()
+    nameless = sessions_module._nameless
+
+    async def slow(connection: Any, session_ids: Any) -> set[str]:
+        found = await nameless(connection, session_ids)
+        inserted.set()
+        await go_on.wait()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sessions_module, "_nameless", slow)
+        tell(one, Typed("a secret"))
+        await inserted.wait()
+        forgetting = asyncio.create_task(records.forget("s1"))
+        done, _ = await asyncio.wait({forgetting}, timeout=0.3)
+        go_on.set()
+        assert not done
+        await forgetting
+    tell(one, Typed("another one"))
+    _, turns = await written(records, journal)
+    assert turns == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from yarl import URL
 
 from pipeline.events import Transcription
 from server.keys import RECORDS
-from server.records.sessions import Wanted
+from server.records.sessions import Turn, Wanted
 from server.session import Typed
 from tests.rtc.clients import until
 from tests.server.conftest import Running, Serve, problem
@@ -133,6 +134,55 @@ async def test_all_of_a_student_is_deleted_also_what_is_said_right_now(server: R
     ]
     again = await server.client.delete("/v1/students/s1")
     assert await again.json() == {"turns": 0, "sessions": 0, "ended": 0, "recordings": 0}
+
+
+async def test_nobody_begins_a_session_of_a_student_who_is_just_being_deleted(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that connects anew while its student is deleted."""
+    await talked(server, "s1", "one")
+    journal, forgetting, go_on = server.app[RECORDS].journal, asyncio.Event(), asyncio.Event()
+    flush = journal.flush
+
+    async def slow() -> None:
+        forgetting.set()
+        await go_on.wait()
+        await flush()
+
+    monkeypatch.setattr(journal, "flush", slow)
+    deleting = asyncio.create_task(server.client.delete("/v1/students/s1"))
+    await forgetting.wait()
+    again = await server.client.post("/v1/sessions", json={"avatar_id": "ada", "student_id": "s1"})
+    go_on.set()
+    assert (await deleting).status == 200
+    await problem(again, 409, "student_being_deleted")
+    assert again.headers["Retry-After"] == "5"
+    later = await talked(server, "s1", "two")  # who comes afterwards can be deleted like anybody
+    assert (await get(server, "/v1/students/s1/transcripts"))["items"][0]["session_id"] == later
+
+
+async def test_a_server_ends_sessions_whose_student_another_one_has_deleted(serve: Serve, url: str) -> None:
+    here = await serve(records={"database_url": url}, server={"port": 8001})
+    there = await serve(records={"database_url": url}, server={"port": 8002})
+    running = await talked(there, "s1", "one", end=False)
+    other = await talked(there, "s2", "other", end=False)
+    await there.app[RECORDS].journal.flush()
+    assert (await (await here.client.delete("/v1/students/s1")).json())["turns"] == 2
+
+    there.sessions.get(running).note(Typed("a secret"))
+    await there.app[RECORDS].journal.flush()
+    assert [turn.text for turn in await words(there, running)] == []
+    await there.app[RECORDS].keeper.beat()
+    await problem(await there.client.get(f"/v1/sessions/{running}"), 404, "session_not_found")
+    kept = {item["session_id"]: item for item in (await get(there, "/v1/records/sessions"))["items"]}
+    assert (kept[running]["student_id"], kept[running]["end_reason"]) == (None, "student_deleted")
+    assert kept[other]["status"] == "running"
+    assert len(await words(there, running)) == 0
+    assert len(await words(there, other)) == 2
+
+
+async def words(server: Running, session_id: str) -> list[Turn]:
+    return (await server.app[RECORDS].sessions.turns(Wanted(session_id=session_id), limit=99, offset=0))[1]
 
 
 async def test_a_students_recordings_are_deleted_too(serve: Serve) -> None:
