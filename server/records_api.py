@@ -54,8 +54,8 @@ async def transcripts(request: web.Request) -> web.Response:
 
 
 async def delete_student(request: web.Request) -> web.Response:
-    """End the student's sessions and begin none meanwhile, delete every word and every recording of them, and the student's id where figures
-    stay.
+    """End the student's sessions and begin none meanwhile, delete every word and every recording of them, and the
+    student's id where figures stay.
     """
     require_service(request)
     app, student_id = request.app, clean(request.match_info["student_id"])

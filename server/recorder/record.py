@@ -15,6 +15,8 @@ State = Literal["recording", "complete", "cut_off"]
 Reason = Literal["stopped", "session_ended", "too_long", "disk_full", "no_room", "failed", "killed"]
 """Why it ended. no_room: recording.max_gb was reached. failed: the log says why. killed: the server was."""
 
+PART = ".part"  # of a record that is just being written
+
 TYPES = {"mp4": "video/mp4", "webm": "video/webm"}
 
 
@@ -55,7 +57,7 @@ def read_record(path: Path) -> Record | None:
 
 def write_record(path: Path, record: Record) -> None:
     """Whole or not at all. Raises OSError."""
-    part = path.with_suffix(".part")
+    part = path.with_suffix(PART)
     with part.open("wb") as file:
         file.write(record.model_dump_json(indent=1).encode())
         file.flush()

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,14 @@ class _Shoot:
     finishing: asyncio.Task[Record] | None = None
 
 
+@dataclass(slots=True, eq=False)
+class _Beginning:
+    """A recording whose film is just being made. over: set when it runs, or failed to."""
+
+    student_id: str
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Recorder:
     """Implements server.sessions.Observer, and follows their opening. On the event loop; what
     touches the disk is done on other threads.
@@ -71,7 +79,8 @@ class Recorder:
         self._codec = codec
         self._records: dict[str, Record] = {}  # the oldest first
         self._shoots: dict[str, _Shoot] = {}  # by session
-        self._beginning: set[str] = set()
+        self._beginning: dict[str, _Beginning] = {}  # by session
+        self._ending: set[_Shoot] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._watch: asyncio.Task[None] | None = None
         self.ended: Counter[Reason] = Counter()
@@ -123,29 +132,31 @@ class Recorder:
     # -- begin and end ------------------------------------------------------------------------------------------
 
     async def begin(self, session: Session) -> Record:
-        """Record a session from now on; while it sleeps, from its waking on. 409 already_recording, 503 recording_off,
-        507 disk_full, recordings_full.
+        """Record a session from now on; while it sleeps, from its waking on. 404 session_not_found: it ended meanwhile;
+        409 already_recording, 503 recording_off, 507 disk_full, recordings_full.
         """
         if not self._enabled:
             raise ProblemError(503, "recording_off", "Recording is off on this server (recording.enabled).")
         if session.id in self._shoots or session.id in self._beginning:
             raise ProblemError(409, "already_recording", "This session is being recorded already.")
-        self._beginning.add(session.id)
+        beginning = self._beginning[session.id] = _Beginning(session.student_id)
         try:
             record, handle = await self._place(session)
+            if session.ended:  # meanwhile: perhaps its student was deleted
+                await asyncio.to_thread(self._discard, record, handle)
+                raise ProblemError(404, "session_not_found", "This session has ended; start a new one.")
             film = FilmFile(self.shelf.film(record), self._codec)
             writer = Writer(film, f"record-{record.id[:8]}", lambda error: self._failed(session.id, record.id))
             shoot = _Shoot(record, session, handle, film, writer, Tap(writer))
             self._shoots[session.id] = shoot
+            self._records[record.id] = record
         finally:
-            self._beginning.discard(session.id)
-        self._records[record.id] = record
+            del self._beginning[session.id]
+            beginning.over.set()
         session.recording_id = record.id
         log.info("recording_started", session=session.id, recording=record.id)
         session.emit(RecordingStarted(record.id))
-        if session.ended:  # meanwhile
-            self._finish(shoot, "session_ended")
-        elif session.live is not None:
+        if session.live is not None:
             self._pull(shoot, session.live)
         return record
 
@@ -168,8 +179,12 @@ class Recorder:
         await self._remove(record)
 
     async def delete_of_student(self, student_id: str) -> int:
-        """Delete every recording of a student, running ones included; gives how many. Raises OSError."""
-        running = [shoot for shoot in self._shoots.values() if shoot.record.student_id == student_id]
+        """Delete every recording of a student, those included that run, begin or end just now; gives how many. Raises
+        OSError.
+        """
+        beginning = [each.over.wait() for each in self._beginning.values() if each.student_id == student_id]
+        await asyncio.gather(*beginning)
+        running = [shoot for shoot in (*self._shoots.values(), *self._ending) if shoot.record.student_id == student_id]
         await asyncio.gather(*(asyncio.shield(self._finish(shoot, "stopped")) for shoot in running))
         found = self.all(student_id=student_id)
         for record in found:
@@ -258,7 +273,9 @@ class Recorder:
         if shoot.finishing is None:
             self._shoots.pop(shoot.session.id, None)
             shoot.session.recording_id = None
+            self._ending.add(shoot)
             shoot.finishing = self._keep(self._end(shoot, reason), "recording-end")
+            shoot.finishing.add_done_callback(lambda task: self._ending.discard(shoot))
         return shoot.finishing
 
     async def _end(self, shoot: _Shoot, reason: Reason) -> Record:
@@ -283,11 +300,14 @@ class Recorder:
                 "lost": shoot.tap.lost,
             }
         )
-        record = await asyncio.to_thread(self._save, record, mended=failure is not None)
+        if record.id in self._records:
+            record = await asyncio.to_thread(self._save, record, mended=failure is not None)
         if written:
             os.close(shoot.handle)
         if record.id in self._records:
             self._records[record.id] = record
+        else:  # deleted, perhaps while it was saved
+            await asyncio.to_thread(self.shelf.delete, record)
         self.ended[reason] += 1
         log.info("recording_stopped", session=shoot.session.id, recording=record.id, reason=reason)
         shoot.session.emit(RecordingStopped(record.id, reason))
@@ -303,6 +323,10 @@ class Recorder:
         except OSError as error:
             log.error("recording_record_unwritten", recording=record.id, error=str(error))
         return record
+
+    def _discard(self, record: Record, handle: int) -> None:
+        os.close(handle)
+        self.shelf.delete(record)
 
     async def _remove(self, record: Record) -> None:
         await asyncio.to_thread(self.shelf.delete, record)
@@ -340,7 +364,9 @@ class Recorder:
         for record in self.all():
             if record.state == "recording" and record.id not in own:
                 settled = await asyncio.to_thread(self.shelf.settle, record)
-                if record.id in self._records and self._records[record.id].state == "recording":
+                if record.id not in self._records:  # deleted while its record was written anew
+                    await asyncio.to_thread(self.shelf.delete, record)
+                elif self._records[record.id].state == "recording":
                     self._records[record.id] = settled
         for record in self._limits.too_old(self.all(), now):
             await self._remove(record)

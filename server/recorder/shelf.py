@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from server.recorder.mending import mend
-from server.recorder.record import Record, read_record, write_record
+from server.recorder.record import PART, TYPES, Record, read_record, write_record
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +27,7 @@ class Shelf:
     def load(self) -> list[Record]:
         """Every record whose film is there, the oldest first; what a deletion left half done is finished."""
         found = []
+        self._clear()
         for path in self.folder.glob("*.json") if self.folder.is_dir() else ():
             record = read_record(path)
             if record is None or record.id != path.stem:
@@ -36,6 +37,14 @@ class Shelf:
             else:
                 found.append(record)
         return sorted(found, key=lambda record: record.started_at)
+
+    def _clear(self) -> None:
+        """Remove what a kill left of records that were being written, but nothing of a process that writes now."""
+        for part in self.folder.glob(f"*{PART}") if self.folder.is_dir() else ():
+            films = [part.with_suffix(f".{kind}") for kind in TYPES]
+            with contextlib.ExitStack() as locks:
+                if all(locks.enter_context(_alone(film)) for film in films if film.exists()):
+                    part.unlink(missing_ok=True)
 
     def film(self, record: Record) -> Path:
         return self.folder / record.film
@@ -85,7 +94,7 @@ class Shelf:
 
         Another process may be at it still; if it was killed, the film is mended and the record says so. Raises OSError.
         """
-        with self._alone(record) as alone:
+        with _alone(self.film(record)) as alone:
             if not alone:
                 return record
             now = read_record(self.folder / f"{record.id}.json") or record
@@ -107,13 +116,14 @@ class Shelf:
             log.warning("recording_was_cut_off", recording=record.id, seconds=seconds)
             return ended
 
-    @contextlib.contextmanager
-    def _alone(self, record: Record) -> Iterator[bool]:
-        """Whether no process writes the film."""
-        with self.film(record).open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+
+@contextlib.contextmanager
+def _alone(film: Path) -> Iterator[bool]:
+    """Whether no process writes the film."""
+    with film.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -218,8 +218,8 @@ class SessionRecords:
         return total
 
     async def wipe(self) -> None:
-        """SQLite's log holds what was deleted until it is written back, which a reader of the file (a backup) keeps from
-        being done: then `unwiped` says that this is to be called again.
+        """SQLite's log holds what was deleted until it is written back, which a reader of the file (a backup) hinders:
+        then `unwiped` says that this is to be called again.
         """
         if self._database.address.kind != "sqlite":
             return

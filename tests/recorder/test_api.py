@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -299,6 +300,67 @@ async def test_a_students_recordings_are_deleted_running_ones_too(serve: Serve, 
     assert await server.app[RECORDER].delete_of_student("s1") == 2
     assert {path.stem for path in (tmp_path / "recordings").iterdir()} == {"others"}
     assert not (await (await server.client.get(f"/v1/sessions/{made['session_id']}")).json())["recording"]
+
+
+class Slow:
+    """A shelf whose disk waits at one of its methods until a test lets it go on."""
+
+    def __init__(self, shelf: Shelf, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self.go_on = threading.Event(), threading.Event()
+        real = getattr(shelf, method)
+
+        def slow(record: Record) -> Any:
+            self.reached.set()
+            assert self.go_on.wait(20)
+            return real(record)
+
+        monkeypatch.setattr(shelf, method, slow)
+
+
+async def test_a_recording_that_is_just_being_ended_does_not_come_back(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve()
+    made = await server.session(student_id="s1", recording=True)
+    disk = Slow(server.app[RECORDER].shelf, "save", monkeypatch)
+    await server.sessions.end(server.sessions.get(made["session_id"]), "student_deleted")
+    await until(disk.reached.is_set)
+    deleting = asyncio.create_task(server.app[RECORDER].delete_of_student("s1"))
+    await asyncio.wait({deleting}, timeout=0.2)
+    disk.go_on.set()
+    assert await deleting == 1
+    await until(lambda: not server.app[RECORDER]._tasks)
+    assert list((tmp_path / "recordings").iterdir()) == []
+
+
+async def test_a_recording_that_is_just_beginning_is_deleted_too(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve()
+    made = await server.session(student_id="s1")
+    disk = Slow(server.app[RECORDER].shelf, "begin", monkeypatch)
+    url = f"/v1/sessions/{made['session_id']}/recording"
+    beginning = asyncio.create_task(server.client.post(url))
+    await until(disk.reached.is_set)
+    deleting = asyncio.create_task(server.client.delete("/v1/students/s1"))
+    await asyncio.wait({deleting}, timeout=0.2)
+    disk.go_on.set()
+    assert (await deleting).status == 200
+    await problem(await beginning, 404, "session_not_found")
+    assert list((tmp_path / "recordings").iterdir()) == []
+    assert (await (await server.client.get("/v1/recordings")).json())["total"] == 0
+
+
+async def test_what_a_kill_left_of_a_record_goes(serve: Serve, put: Put, tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    put("whole")
+    busy = Shelf(folder)
+    handle = busy.begin(put("other").model_copy(update={"id": "writing", "state": "recording"}))
+    for name in ("whole", "gone", "writing"):
+        (folder / f"{name}.part").write_text('{"student_id": "s1"')
+    await serve()
+    assert [path.name for path in folder.glob("*.part")] == ["writing.part"]
+    os.close(handle)
 
 
 async def test_a_deletion_that_was_cut_off_is_finished_and_other_files_are_left_alone(
