@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from avatars.errors import AvatarError
 from avatars.imports import import_path
 from avatars.record import AvatarRecord, BuildRequest, check_id
+from server.access.streams import while_key_is_good
 from server.avatar_orders import asked, build, check_choice, check_consent, check_free, described, with_choices
 from server.bodies import AvatarId, IdOrEmpty, read_json
 from server.keys import BUILDER, RECORDS, SETTINGS, STOPPING, STORE
@@ -192,10 +193,11 @@ async def events(request: web.Request) -> web.StreamResponse:
     stopping = asyncio.ensure_future(request.app[STOPPING].wait())
     stream = request.app[BUILDER].events(record.id)
     try:
-        async for found in _with_heartbeats(stream, stopping):
-            line = f"data: {found.model_dump_json()}\n\n" if found is not None else ": still here\n\n"
-            async with asyncio.timeout(HEARTBEAT_SECONDS):
-                await response.write(line.encode())
+        with while_key_is_good(request):
+            async for found in _with_heartbeats(stream, stopping):
+                line = f"data: {found.model_dump_json()}\n\n" if found is not None else ": still here\n\n"
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await response.write(line.encode())
     except (ConnectionResetError, TimeoutError):
         pass  # the reader has gone, or does not read: it may ask again
     finally:

@@ -95,7 +95,7 @@ class Reloader:
     async def reload(self) -> None:
         """Keys and settings, each by itself: a mistake in one keeps nobody from the other."""
         try:
-            log.info("keys_reloaded", keys=await asyncio.to_thread(self._app[KEYS].reload))
+            log.info("keys_reloaded", keys=await self._app[KEYS].renew())
         except KeyFileError as error:
             log.error("keys_not_reloaded", why=str(error))
         try:

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from server.access.streams import while_key_is_good
 from server.event_ring import EventRing, Numbered
 from server.keys import SESSIONS
 from server.problems import ProblemError
@@ -68,7 +69,7 @@ async def stream(
             f"{MOST_READERS} readers follow this session already.",
             headers={"Retry-After": "10"},
         )
-    with ring.watching() as changed:
+    with ring.watching() as changed, while_key_is_good(request):
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         await response.prepare(request)
         try:

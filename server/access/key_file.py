@@ -28,6 +28,8 @@ PREFIX = "lk"
 FORM = re.compile(r"lk_([a-z0-9]{8})_([A-Za-z0-9]{43})")
 """lk_ID_SECRET: an id to find and name the key by, and 43 letters and digits (256 bits) that prove it."""
 
+FORM_ID = re.compile(r"[a-z0-9]{8}")
+
 MOST_KEYS = 1000
 _ID_LETTERS = string.ascii_lowercase + string.digits
 _LETTERS = string.ascii_letters + string.digits

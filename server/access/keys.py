@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from server.access.key_file import FORM, Key, KeyFileError, hash_of, read
+from server.access.key_file import FORM, FORM_ID, Key, KeyFileError, hash_of, read
 from server.access.roles import Role
 
 log = structlog.get_logger(__name__)
@@ -39,6 +39,7 @@ class Keys:
         self._keys: dict[str, Key] = {}
         self._seen: object = None
         self._needed = bool(api_key)
+        self._held: dict[object, tuple[Caller, Callable[[], None]]] = {}
         if 0 < len(api_key) < SHORT:
             log.warning("short_key", why="server.api_key can be guessed; make one with run.py keys add --role admin")
         self.reload()
@@ -63,6 +64,32 @@ class Keys:
         self._keys = {key.id: key for key in found.keys}
         self._needed = self._needed or bool(found.keys)
         return len(self._keys)
+
+    async def renew(self) -> int:
+        """The same on another thread, and then the end of what keys hold that are good no more."""
+        count = await asyncio.to_thread(self.reload)
+        for caller, end in tuple(self._held.values()):
+            if not self.good(caller):
+                log.info("stream_ended_with_key", key=caller.key_id)
+                end()
+        return count
+
+    def good(self, caller: Caller) -> bool:
+        """Whether the key of somebody who was let in would be let in as before."""
+        if caller.key_id is None or FORM_ID.fullmatch(caller.key_id) is None:  # none is needed; or server.api_key
+            return True
+        key = self._keys.get(caller.key_id)
+        return key is not None and key.role == caller.role
+
+    @contextmanager
+    def held(self, caller: Caller, end: Callable[[], None]) -> Iterator[None]:
+        """While the block runs, `end` is called once the caller's key is good no more."""
+        mark = object()
+        self._held[mark] = (caller, end)
+        try:
+            yield
+        finally:
+            del self._held[mark]
 
     def known(self, shown: str) -> Caller | None:
         """Whose key that is, of the file; None: of nobody."""
@@ -95,7 +122,7 @@ class Keys:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 if await asyncio.to_thread(self._look) != self._seen:
-                    log.info("keys_reloaded", keys=await asyncio.to_thread(self.reload))
+                    log.info("keys_reloaded", keys=await self.renew())
             except KeyFileError as error:
                 self._seen = await asyncio.to_thread(self._look)  # told once; the old keys stay until it is mended
                 log.error("keys_not_reloaded", why=str(error))

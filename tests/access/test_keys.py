@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import stat
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import ClientPayloadError
 
 import run
+from pipeline.events import Caption
 from server.access import key_file
 from server.access.key_file import KeyFileError
 from server.access.keys import Keys
 from server.access.roles import ROLES, may
-from server.keys import KEYS
+from server.keys import BUILDER, KEYS
 from tests.access.conftest import Found
 from tests.rtc.clients import until
 from tests.server.conftest import Serve, problem
@@ -144,6 +149,41 @@ async def test_a_running_server_takes_changes_over(school: Found) -> None:
         there.server.app[KEYS].reload()
     assert (await there.ask("GET", "/v1/avatars", "teacher")).status == 200
     await problem(await there.ask("GET", "/v1/avatars", new), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("who", ["service", "token"])
+async def test_a_stream_ends_with_the_key_that_opened_it(school: Found, who: str) -> None:
+    there = await school()
+    made = await there.session()
+    url = f"/v1/sessions/{made['session_id']}/events"
+    stream = await there.ask("GET", url, made["engine_token"] if who == "token" else who)
+    assert stream.status == 200
+    assert (await stream.content.readline()).startswith(b"retry:")
+    key_file.remove(there.keys_file, there.keys["service"].split("_")[1])
+    if who == "service":
+        with pytest.raises(ClientPayloadError):
+            async with asyncio.timeout(8):
+                await stream.content.readuntil(b"never")
+        return
+    await there.server.app[KEYS].renew()
+    there.server.sessions.get(made["session_id"]).emit(Caption("u", 0, "a word", 0.0, 1.0))
+    assert b"a word" in await stream.content.readuntil(b"a word")
+
+
+async def test_the_stream_of_an_avatar_ends_with_the_key_too(school: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = await school()
+
+    async def never(avatar_id: str) -> AsyncIterator[Any]:
+        yield await asyncio.to_thread(there.server.store.get, avatar_id)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(there.server.app[BUILDER], "events", never)
+    stream = await there.ask("GET", "/v1/avatars/ada/events", "teacher")
+    assert (await stream.content.readline()).startswith(b"data:")
+    key_file.remove(there.keys_file, there.keys["teacher"].split("_")[1])
+    with pytest.raises(ClientPayloadError):
+        async with asyncio.timeout(8):
+            await stream.content.readuntil(b"never")
 
 
 async def test_the_first_key_closes_a_server_and_the_last_ones_removal_does_not_open_it(
