@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from avatars import in_use, master
 from avatars.avatar import Avatar, Faces
 from avatars.errors import AvatarError
+from avatars.folders import make_private
 from avatars.imports import disk_error
 from avatars.record import FORMAT_VERSION, AvatarRecord, check_id
 from avatars.usage import Marks, Usage, measure, touch
@@ -69,7 +70,7 @@ class AvatarStore:
         self._live: dict[str, AvatarRecord] = {}
         self._marks = Marks()
         for folder in (self.root, self.uploads, self.building, self.root / TRASH):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private(folder)
 
     # -- records
 

@@ -103,7 +103,7 @@ async def upload(request: web.Request) -> web.Response:
         check_choice(name, text)
 
     limit = request.app[SETTINGS].avatars.max_upload_mb << 20
-    async with video_form(request, request.app[STORE], limit, check) as form:
+    async with video_form(request, request.app[STORE], limit, check, names=Upload.model_fields) as form:
         if "avatar_id" not in form.fields:
             raise ProblemError(422, "invalid_request", "The form has no field avatar_id.")
         if form.video is None:

@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 
+from avatars.folders import make_private
 from server.main import free_port
 from server.settings import ROOT, Settings, SettingsError, unused_names
 
@@ -272,7 +273,7 @@ def _keys(settings: Settings) -> Finding:
 
 
 def _folder(folder: Path) -> Finding:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     with tempfile.NamedTemporaryFile(dir=folder):
         return Finding("avatars folder", "ok", f"{folder} can be written")
 

@@ -57,7 +57,7 @@ def serve(settings: Settings, load: Callable[[], Settings] | None = None) -> int
 
 
 def _settings_wrong(error: SettingsError) -> int:
-    print(f"Lectern cannot start: the settings are wrong.\n{error}", file=sys.stderr)
+    print(f"Lectern cannot start: {error.what}.\n{error}", file=sys.stderr)
     return 1
 
 

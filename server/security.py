@@ -70,10 +70,13 @@ def _check(caller: Caller, role: Role, more: str = "") -> None:
 
 
 def _unauthorized(request: web.Request) -> ProblemError:
-    detail = 'This needs "Authorization: Bearer KEY" with a key of this server; python run.py keys add makes one.'
+    detail = (
+        'This needs "Authorization: Bearer KEY" with a key of this server. On its machine '
+        ".venv/bin/python run.py keys add --role ROLE makes one."
+    )
     if by_proxy(request) and not request.app[KEYS].needed:
         detail = (
             "This server has no keys, so it answers its own machine only, and this request came through a proxy. "
-            "Make a key: python run.py keys add --role admin"
+            "Make a key: .venv/bin/python run.py keys add --role admin"
         )
     return ProblemError(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})

@@ -36,6 +36,8 @@ Positive = Annotated[float, Field(gt=0)]
 class SettingsError(Exception):
     """The settings cannot be used; str() names each wrong key and what is wrong with it, one a line."""
 
+    what: ClassVar[str] = "the settings are wrong"
+
 
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

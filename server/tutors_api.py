@@ -111,7 +111,8 @@ async def _create_by_form(request: web.Request, wait: bool) -> web.Response:
         check_choice(name, text)
 
     limit = app[SETTINGS].avatars.max_upload_mb << 20
-    async with video_form(request, app[STORE], limit, check, field_limits=_LONG) as form:
+    names = NewTutor.model_fields
+    async with video_form(request, app[STORE], limit, check, names=names, field_limits=_LONG) as form:
         body = NewTutor.model_validate(with_choices(form.fields))
         if form.video is None:
             return await _create(request, body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,12 +33,19 @@ class VideoForm:
 
 @contextlib.asynccontextmanager
 async def video_form(
-    request: web.Request, store: AvatarStore, limit: int, check: Check, *, field_limits: Mapping[str, int] | None = None
+    request: web.Request,
+    store: AvatarStore,
+    limit: int,
+    check: Check,
+    *,
+    names: Collection[str],
+    field_limits: Mapping[str, int] | None = None,
 ) -> AsyncIterator[VideoForm]:
     """The form in a request's body; its file is gone after the block unless it was moved away.
 
-    limit: of the video, in bytes. field_limits: bytes of fields that may be longer than others. The parts may come in
-    any order. 400 bad_multipart, 408, 413 too_large, 415 unsupported_media_type, 422 invalid_request, 507 disk_full.
+    limit: of the video, in bytes. names: the text fields; others are passed over, a file in one is refused.
+    field_limits: bytes of fields that may be longer than others. The parts may come in any order. 400 bad_multipart,
+    408, 413 too_large, 415 unsupported_media_type, 422 invalid_request, 507 disk_full.
     """
     if request.content_type != "multipart/form-data":
         raise ProblemError(415, "unsupported_media_type", "Send a form: Content-Type multipart/form-data.")
@@ -49,13 +56,18 @@ async def video_form(
         raise disk_full()
     target = store.uploads / f"{uuid.uuid4().hex}.part"
     try:
-        yield await _read(request, target, limit, check, field_limits or {})
+        yield await _read(request, target, limit, check, names, field_limits or {})
     finally:
         target.unlink(missing_ok=True)
 
 
 async def _read(
-    request: web.Request, target: Path, limit: int, check: Check, field_limits: Mapping[str, int]
+    request: web.Request,
+    target: Path,
+    limit: int,
+    check: Check,
+    names: Collection[str],
+    field_limits: Mapping[str, int],
 ) -> VideoForm:
     reader = await read_form(request)
     fields: dict[str, str] = {}
@@ -71,6 +83,12 @@ async def _read(
             await stream_to_file(PartSource(part), target, limit)
             continue
         name = part.name or ""
+        if part.filename is not None and name not in names:
+            raise ProblemError(
+                422,
+                "invalid_request",
+                f"The form has a file in the field {name[:60]!r}, which is unknown. Send the video as {VIDEO}.",
+            )
         text = await text_field(part, field_limits.get(name, FIELD_LIMIT))
         fields[name] = text
         await check(name, text)

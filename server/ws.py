@@ -118,7 +118,8 @@ class _Conversation:
                 await outbox.close()
                 await shut(self._socket, transport, WSCloseCode.OK, "")
             finally:
-                log.info("websocket_closed", session=self._session.id, close_code=self._socket.close_code)
+                code = self._socket.close_code
+                log.info("websocket_closed", session=self._session.id, close_code=None if code is None else int(code))
         return self._socket
 
     async def _handle(self, data: str) -> None:

@@ -10,6 +10,7 @@ from server.access import key_file
 from server.access.browsers import is_loopback
 from server.access.key_file import KeyFileError
 from server.access.roles import DUTIES, Role
+from server.access.start import command
 from server.settings import Settings
 
 
@@ -44,7 +45,7 @@ def _list(settings: Settings) -> int:
     if settings.server.api_key.get_secret_value():
         print("(server.api_key is an admin's key, too.)", file=sys.stderr)
     elif not found:
-        print("There are no keys yet. Make one: run.py keys add --role admin", file=sys.stderr)
+        print(f"There are no keys yet. Make one: {command('keys add --role admin')}", file=sys.stderr)
     return 0
 
 

@@ -7,6 +7,8 @@ import secrets
 import stat
 from pathlib import Path
 
+from avatars.folders import make_private
+
 OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -16,7 +18,7 @@ def write_private(path: Path, content: bytes) -> None:
 
     Root gives it to whom the folder belongs to: the server's user, who has to read it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

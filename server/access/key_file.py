@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from avatars.folders import make_private
 from server.access.files import OTHERS_READ, OTHERS_WRITE, write_private
 from server.access.roles import Role
 
@@ -145,7 +146,7 @@ def _write(path: Path, keys: tuple[Key, ...]) -> None:
 def _alone(path: Path) -> Iterator[None]:
     """One change at a time, whichever process makes it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         lock = path.with_name(f".{path.name}.lock").open("w")
     except OSError as error:
         raise KeyFileError(f"{path}: the keys cannot be written: {error.strerror}.") from error

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from server.settings import SettingsError
+
 
 class RecordsUnavailable(Exception):
     """The database does not answer now; nothing was changed, and the same may be tried again."""
+
+
+class DatabaseUnusable(SettingsError):
+    """The server cannot start with its database: it is away, or not one of ours."""
+
+    what = "the database cannot be used"
 
 
 class RecordExists(Exception):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +14,10 @@ import asyncpg
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from avatars.folders import make_private
 from server.records.address import Address
-from server.records.errors import reason
+from server.records.errors import DatabaseUnusable, reason
 from server.records.tables import VERSION_TABLE
-from server.settings import SettingsError
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -33,12 +35,12 @@ class Migrated:
 
 
 def upgrade(address: Address) -> Migrated:
-    """Blocking. Raises SettingsError: it cannot be opened, or was made by a newer Lectern."""
+    """Blocking. Raises DatabaseUnusable: it cannot be opened, or was made by a newer Lectern."""
     if address.file is not None:
         _prepare(address, address.file)
     try:
         return asyncio.run(_upgrade(address))
-    except SettingsError:
+    except DatabaseUnusable:
         raise
     except TimeoutError as error:
         raise _unusable(address, "it does not answer in time") from error
@@ -85,17 +87,24 @@ def _run(connection: Connection, address: Address) -> Migrated:
 
 
 def _prepare(address: Address, file: Path) -> None:
-    """Make the file's folder, and see that it can be opened: aiosqlite leaves a thread behind where it cannot."""
+    """Make the file and its folder, for this user only, and see that it can be opened: aiosqlite leaves a thread behind
+    where it cannot. -wal and -shm are made by SQLite with the file's mode.
+    """
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        sqlite3.connect(file).close()
+        make_private(file.parent)
     except OSError as error:
         raise _unusable(address, f"its folder cannot be made: {error.strerror}") from error
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mknod(file, 0o600)  # without a handle: closing one would end SQLite's locks in this process
+        sqlite3.connect(file).close()
+    except OSError as error:
+        raise _unusable(address, f"it cannot be made: {error.strerror}") from error
     except sqlite3.Error as error:
         raise _unusable(address, reason(error)) from error
 
 
-def _unusable(address: Address, why: str) -> SettingsError:
-    return SettingsError(
+def _unusable(address: Address, why: str) -> DatabaseUnusable:
+    return DatabaseUnusable(
         f"records.database_url: the database ({address.shown}) cannot be used: {address.hide(why).rstrip('.')}."
     )

@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack
 
 from server.records.address import address_of
 from server.records.database import Database
-from server.records.errors import RecordsUnavailable
+from server.records.errors import DatabaseUnusable, RecordsUnavailable
 from server.records.journal import Journal
 from server.records.keeper import Keeper
 from server.records.sessions import SessionRecords
 from server.records.tutors import Tutors
-from server.settings import Settings, SettingsError
+from server.settings import Settings
 
 
 class Records:
@@ -39,7 +39,7 @@ class Records:
             self._parts.push_async_callback(self.journal.close)
         except RecordsUnavailable as error:
             await self.close()
-            raise SettingsError(f"records.database_url: {error}") from error
+            raise DatabaseUnusable(f"records.database_url: {error}") from error
         except BaseException:
             await self.close()
             raise

@@ -336,3 +336,17 @@ def test_an_avatar_deleted_while_it_is_opened_is_not_found(
     monkeypatch.setattr("avatars.store.open_folder", vanish)
     assert code_of(store.open, "ada") == "not_found"
     assert store.leases("ada") == 0
+
+
+def test_folders_that_it_makes_are_its_users_own(tmp_path: Path) -> None:
+    """data/ as well, which is made with the avatars' folder; one that is there stays as it is."""
+    there = tmp_path / "there"
+    there.mkdir()
+    there.chmod(0o750)
+    before = os.umask(0o022)
+    try:
+        AvatarStore(there / "data" / "avatars", cache_bytes=10**9)
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o777 for path in (there, there / "data", there / "data" / "avatars")]
+    assert modes == [0o750, 0o700, 0o700]

@@ -125,3 +125,16 @@ async def test_an_operation_can_be_tried(serve: Serve) -> None:
         await block.locator(".execute").click()
         await block.locator(".live-responses-table").get_by_text("engine_token").first.wait_for()
     assert len(server.sessions.all()) == 1
+
+
+def test_the_codes_in_the_documents_table_are_the_ones_that_are_told() -> None:
+    table = (ROOT / "docs" / "api.md").read_text().split("| status | codes |")[1].split("\n\n")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if re.match(r"\| \d", line)]
+    told = {
+        code: {int(each) for each in re.findall(r"\d+", status)}
+        for status, codes in rows
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+    wrong = {code: statuses for code, statuses in told.items() if not set(CODES.get(code, ())) & statuses}
+    assert not wrong
+    assert {"consent_required", "recording_running"} <= set(told)

@@ -112,3 +112,13 @@ async def test_every_line_of_a_session_names_it(serve: Serve, lines: list[dict[s
     assert {line["session"] for line in turns} == ids
     assert all(line["outcome"] == "interrupted" and line["sound_ms"] >= 0 for line in turns)
     assert all("Hello" not in str(line) for line in lines)  # no word of what was said
+
+
+async def test_a_websockets_end_is_logged_with_its_number(serve: Serve, lines: list[dict[str, Any]]) -> None:
+    server = await serve()
+    made = await server.session()
+    socket = await server.client.ws_connect(made["engine_url"])
+    socket._response.close()  # without a closing handshake
+    await until(lambda: any(line["event"] == "websocket_closed" for line in lines))
+    (closed,) = (line for line in lines if line["event"] == "websocket_closed")
+    assert str(closed["close_code"]) == repr(closed["close_code"]) == "1006"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+
 import pytest
 
 from pipeline.events import Event, Interrupted, SpeechEnded, SpeechStarted, TextComplete, TextStream
 from pipeline.moments import Moment
 from pipeline.trace import MOST, Interruption, Tracer, Turn
+from server.settings import ROOT
 
 
 def run(*script: tuple[float, Moment | Event, str]) -> list[Turn | Interruption]:
@@ -136,3 +141,19 @@ def test_what_never_ends_is_forgotten() -> None:
 
 def test_an_utterance_that_nobody_marked_has_no_trace() -> None:
     assert run((1.0, SpeechStarted("x", 0), "x"), (2.0, ended("x"), "x")) == []
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_documented_search_finds_turns_in_either_form(form: str) -> None:
+    pattern = re.search(r"grep -E '([^']+)'", (ROOT / "docs" / "operations.md").read_text())
+    assert pattern is not None
+    program = (
+        "import structlog; from server import logs; from server.settings import ServerSettings;"
+        f"logs.configure(ServerSettings(log_format='{form}')); log = structlog.get_logger('x');"
+        "log.info('turn', session='s1'); log.info('turned', session='s2'); log.info('request', route='turn')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = [line for line in done.stderr.splitlines() if re.search(pattern[1], line)]
+    assert len(done.stderr.splitlines()) == 3
+    assert len(found) == 1
+    assert "s1" in found[0]

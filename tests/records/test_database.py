@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
+from server import main
 from server.records import migrate
 from server.records.address import Address, parse
 from server.records.database import Database
@@ -91,6 +93,31 @@ async def test_writers_wait_for_each_other(database: Database) -> None:
             assert count == 1
 
     await asyncio.gather(*(add() for _ in range(12)))
+
+
+async def test_others_on_the_machine_cannot_read_it(tmp_path: Path) -> None:
+    """Neither the file, nor what SQLite puts beside it, nor a folder that is made for it."""
+    before = os.umask(0o022)
+    database = Database(parse("", tmp_path / "data" / "in" / "lectern.db"))
+    try:
+        await database.open()
+        async with database.writing() as connection:
+            await connection.execute(text("UPDATE lectern_version SET version_num = version_num"))
+        found = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "data").rglob("*")}
+    finally:
+        await database.close()
+        os.umask(before)
+    assert found == {"in": 0o700, **dict.fromkeys(("lectern.db", "lectern.db-wal", "lectern.db-shm"), 0o600)}
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_database_that_is_away_is_no_wrong_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SettingsError) as failed:
+        migrate.upgrade(parse("postgresql://ada:hush@127.0.0.1:1/lectern", tmp_path / "x.db"))
+    assert main._settings_wrong(failed.value) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Lectern cannot start: the database cannot be used.\nrecords.database_url: ")
+    assert "hush" not in said
 
 
 async def test_sqlite_is_in_wal_mode_and_safe(tmp_path: Path) -> None:

@@ -169,6 +169,19 @@ async def test_forms_that_are_wrong(serve: Serve) -> None:
     assert leftovers(server) == []
 
 
+@pytest.mark.parametrize("path", ["/v1/avatars/upload", "/v1/tutors"])
+async def test_a_video_in_a_field_that_is_unknown(serve: Serve, path: str) -> None:
+    """Told by its name, however large it is, and so is the right one."""
+    server = await serve()
+    for content in (b"0" * 20_000, b"small"):
+        data = aiohttp.FormData({"avatar_id": "new", "name": "New"})
+        data.add_field("video", content, filename="clip.mp4")
+        body = await problem(await server.client.post(path, data=data), 422, "invalid_request")
+        assert "'video'" in body["detail"]
+        assert "video_file" in body["detail"]
+    assert leftovers(server) == []
+
+
 async def test_a_video_over_the_limit(serve: Serve) -> None:
     server = await serve(avatars={"max_upload_mb": 1})
     await problem(await upload(server, b"0" * (3 << 20), avatar_id="new"), 413, "too_large")
