@@ -67,21 +67,41 @@ function talk() {
 
 async function begin() {
   byId("begin").hidden = true;
+  byId("caption").textContent = "";
+  byId("transcript").replaceChildren();
   try {
     lesson = await school("POST", "/lessons", { tutor_id: tutor });
     await Promise.all([talk(), watch()]);
     byId("ask").hidden = byId("end").hidden = false;
   } catch (error) {
+    leave();
     byId("caption").textContent = error.message;
     byId("begin").hidden = false;
   }
 }
 
+/** Let go of sound, picture and words. */
+function leave() {
+  connection?.close();
+  socket?.close();
+  connection = socket = null;
+  byId("tutor").srcObject = null;
+}
+
 async function end() {
   byId("ask").hidden = byId("end").hidden = true;
-  connection?.close();
+  leave();
+  try {
+    await finish();
+  } catch (error) {
+    byId("caption").textContent = error.message;
+  }
+  byId("begin").hidden = false;
+}
+
+/** End the lesson, and show what was said in it. */
+async function finish() {
   await school("DELETE", `/lessons/${lesson.lesson_id}`);
-  socket?.close();
   for (const { who, text } of await school("GET", `/lessons/${lesson.lesson_id}/transcript`)) {
     const line = document.createElement("li");
     line.textContent = `${who === "student" ? "You" : "Tutor"}: ${text}`;
@@ -93,6 +113,6 @@ byId("begin").addEventListener("click", begin);
 byId("end").addEventListener("click", end);
 byId("ask").addEventListener("submit", (event) => {
   event.preventDefault();
-  socket.send(JSON.stringify({ type: "text", text: byId("question").value }));
+  socket?.send(JSON.stringify({ type: "text", text: byId("question").value }));
   byId("question").value = "";
 });

@@ -125,6 +125,7 @@ async def test_a_teacher_makes_a_tutor_and_a_student_has_a_lesson(start: Start) 
 
     async with chromium() as browser, watched_pages(browser) as open_page:
         page = await open_page(f"{school.url}/login?name=li%20%E6%9D%8E&to=/lesson?tutor%3Dms-rivera")
+        await expect(page.locator("#ask")).to_be_hidden()
         await page.click("#begin")
         await page.wait_for_function("document.querySelector('#tutor').videoHeight > 0", timeout=30_000)
         await expect(page.locator("#question")).to_be_visible()
@@ -138,6 +139,13 @@ async def test_a_teacher_makes_a_tutor_and_a_student_has_a_lesson(start: Start) 
         said, heard = await page.locator("#transcript li").all_text_contents()
         assert said == "You: Good morning, dear class."
         assert heard.startswith("Tutor: Good morning")
+        await expect(page.locator("#ask")).to_be_hidden()
+        assert await page.evaluate("document.querySelector('#tutor').srcObject === null")
+        await page.click("#begin")  # another lesson
+        await page.wait_for_function("document.querySelector('#tutor').videoHeight > 0", timeout=30_000)
+        await expect(page.locator("#transcript li")).to_have_count(0)
+        await page.click("#end")
+        await expect(page.locator("#begin")).to_be_visible()
 
     async with school.http.get("/login?name=li%20%E6%9D%8E"):
         pass
