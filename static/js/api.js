@@ -235,9 +235,11 @@ export async function joinSession(id, token) {
   const known = { session_id: id, engine_token: token, engine_url: "", whep_url: `${path}/whep`, token_expires_in: 0, ice_servers: [] };
   const info = await renewToken(known);
   const found = await (await request(path, { headers: { Authorization: `Bearer ${info.engine_token}` } })).json();
-  const { ice_servers, ice_transport_policy, listening, avatar_id, tutor_id, tutor_name } = found;
+  const { ice_servers, ice_transport_policy, listening, status, position, estimated_seconds } = found;
+  const { avatar_id, tutor_id, tutor_name } = found;
   const avatar = avatarRecord({ id: avatar_id, tutor_id, tutor_name });
-  return { info: { ...info, ice_servers, ice_transport_policy, listening }, avatar };
+  const state = { status, position, estimated_seconds };
+  return { info: { ...info, ice_servers, ice_transport_policy, listening, ...state }, avatar };
 }
 
 /** End a session; `keepalive` lets the call outlive the page. @param {SessionInfo} info @param {boolean} keepalive */

@@ -89,6 +89,11 @@ export class Conversation {
     });
   }
 
+  /** Whether there is somebody to write to; else it offers nothing to say. @param {boolean} open */
+  open(open) {
+    byId("talk").dataset.open = open ? "yes" : "no";
+  }
+
   /** Nothing is being said any more. */
   rest() {
     this.#quiet();
@@ -114,10 +119,6 @@ export class Conversation {
     if (!VISIBLE.test(text)) return false;
     if (text.length > MOST_TEXT) {
       toast(t("student.tooLong", { count: text.length, max: MOST_TEXT }), "bad", "tooLong");
-      return false;
-    }
-    if (this.session?.place) {
-      toast(t("queue.notYet"), "info", "notYet");
       return false;
     }
     const request = `q${(this.requests += 1)}`;

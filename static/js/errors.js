@@ -58,6 +58,11 @@ export function isBadLink(error) {
   return error instanceof ApiError && (error.code === "wrong_token" || error.code === "token_expired");
 }
 
+/** Whether what was asked for is not there (any more). @param {unknown} error */
+export function isGone(error) {
+  return error instanceof ApiError && (error.status === 404 || error.status === 410);
+}
+
 /** Whether the server wants its key. @param {unknown} error */
 export function needsKey(error) {
   return error instanceof ApiError && error.code === "unauthorized";

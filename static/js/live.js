@@ -13,6 +13,7 @@
 import { ApiError, createSession, endSession, probeSession, renewToken } from "./api.js";
 import { delay, pause } from "./backoff.js";
 import { Channel } from "./channel.js";
+import { isGone } from "./errors.js";
 import { LinkWatch, look } from "./link.js";
 import { MediaError, WhepClient } from "./rtc.js";
 import { waitForTurn } from "./turn.js";
@@ -35,8 +36,6 @@ const LONGEST = 2 ** 31 - 1;
 /** After so many looks in which nothing arrived the connection is rebuilt. */
 const SILENT = 4;
 
-/** @param {unknown} error */
-const isGone = (error) => error instanceof ApiError && (error.status === 404 || error.status === 410);
 /** @param {unknown} error */
 const isExpired = (error) => error instanceof ApiError && error.code === "token_expired";
 /** @param {unknown} error */

@@ -6,7 +6,7 @@ import { startChrome } from "./chrome.js";
 import { Conversation } from "./conversation.js";
 import { Ending } from "./ending.js";
 import { byId, toast } from "./dom.js";
-import { explain, isBadLink, isCapacity, needsKey, remedy } from "./errors.js";
+import { explain, isBadLink, isCapacity, isGone, needsKey, remedy } from "./errors.js";
 import { has, onLanguage, t } from "./i18n.js";
 import { invitation, keepInvitation } from "./invitation.js";
 import { look } from "./link.js";
@@ -114,11 +114,12 @@ async function join(invited, again) {
     remember(joined.engine_token);
     picker.show([found.avatar], found.avatar.id);
     show("choose");
-    if (again) begin();
+    // Who waits in line keeps the place by being connected; sound, if the browser holds it back, is asked for later.
+    if (again || joined.status === "waiting") begin();
   } catch (error) {
     picker.show([], null);
     byId("cards").replaceChildren();
-    if (error instanceof ApiError && error.status === 404) tell("check", "schoolEnded");
+    if (isGone(error)) tell("check", "schoolEnded");
     else if (isBadLink(error)) tell("warn", "link");
     else fail(error, false);
   }
@@ -143,6 +144,18 @@ function tell(icon, key, why = "") {
 
 /** @param {unknown} error @param {boolean} other */
 function fail(error, other) {
+  if (error instanceof ApiError && error.code === "draining") {
+    // Told of a session in line: that one has ended, and who was invited to it has no other.
+    const lost = invited !== null && error.status === 0;
+    notice.show({
+      icon: "clock",
+      title: () => t("notice.drainingTitle"),
+      text: () => t(lost ? "notice.drainingLost" : "error.draining"),
+      action: lost ? undefined : () => t("notice.retry"),
+      other,
+    });
+    return;
+  }
   if (error instanceof ApiError && error.code === "too_many_requests") {
     notice.show({
       icon: "clock",
@@ -193,7 +206,9 @@ function begin() {
   mine.addEventListener("state", () => {
     if (session !== mine) return;
     stage.setState(mine.state);
-    byId("controls").hidden = mine.over || mine.state === "waiting";
+    const open = !mine.over && mine.state !== "waiting";
+    byId("controls").hidden = !open;
+    conversation.open(open);
   });
   mine.addEventListener("token", (event) => remember(/** @type {CustomEvent} */ (event).detail));
   mine.addEventListener("stream", (event) => void stage.show(/** @type {CustomEvent} */ (event).detail));
@@ -211,7 +226,7 @@ function finished(how) {
   const again = () => t("notice.again");
   const invitedTo = invited;
   if (invitedTo) retry = () => void join(invitedTo, true);
-  if (invited && how.reason === "closed") tell("check", "schoolEnded", how.why);
+  if (invited && (how.reason === "closed" || isGone(how.error))) tell("check", "schoolEnded", how.why);
   else if (invited && isBadLink(how.error)) tell("warn", "link");
   else if (invited && how.reason === "left") {
     notice.show({ icon: "check", title: () => t("notice.leftTitle"), text: () => t("notice.leftText"), action: () => t("notice.comeBack") });

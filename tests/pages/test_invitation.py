@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.pages.conftest import OpenPage
+from tests.pages.conftest import OpenPage, chromium, watched_pages
 from tests.pages.fake_server import FakeServer, FakeSession
 from tests.pages.waiting import grows, until
 
@@ -76,6 +76,67 @@ async def test_when_it_has_ended_it_says_so_kindly(server: FakeServer, open_page
         await expect(page.locator("#choose-title")).to_be_hidden()  # there is nothing to choose
 
 
+async def in_line(server: FakeServer) -> FakeSession:
+    """A session that waits behind another one."""
+    session = server.new_session()
+    server.waiting += [FakeSession("other", "token", "ms-chen"), session]
+    return session
+
+
+async def test_a_place_in_line_is_kept_from_the_moment_the_link_is_opened(
+    server: FakeServer, open_page: OpenPage
+) -> None:
+    session = await in_line(server)
+    page = await open_page(link(server, session))
+    await expect(page.locator("#notice-title")).to_have_text("You are 2nd in line")
+    await until(lambda: session.sockets)  # that is what keeps the place
+    await expect(page.locator("#start")).to_be_hidden()
+    await expect(page.locator("#choose-title")).to_be_hidden()  # it is not ready yet
+    await page.reload()
+    await until(lambda: session.sockets)
+    await server.seat(session)
+    await live(page)
+    await grows(page, "frames", 5)
+
+
+async def test_a_turn_that_comes_untouched_asks_for_a_tap_for_its_sound(server: FakeServer) -> None:
+    session = await in_line(server)
+    async with chromium("--autoplay-policy=user-gesture-required") as browser, watched_pages(browser) as open_page:
+        page = await open_page(link(server, session))
+        await until(lambda: session.sockets)
+        await server.seat(session)
+        await live(page)
+        await page.click("#unlock")
+        await expect(page.locator("#unlock")).to_be_hidden()
+        assert await page.evaluate("() => !document.querySelector('#video').muted")
+
+
+async def test_an_invitation_to_a_session_that_is_gone_offers_no_second_try(
+    server: FakeServer, open_page: OpenPage
+) -> None:
+    session = server.new_session()
+    page = await open_page(link(server, session))
+    await expect(page.locator("#start")).to_be_visible()
+    await server.drop(session)
+    await page.click("#start")
+    await expect(page.locator("#notice-title")).to_have_text("This conversation has ended")
+    await expect(page.locator("#notice button:visible")).to_have_count(0)
+
+
+async def test_an_invitation_in_line_that_a_break_ends_offers_no_second_try(
+    server: FakeServer, open_page: OpenPage
+) -> None:
+    session = await in_line(server)
+    page = await open_page(link(server, session))
+    await until(lambda: session.sockets)
+    await server.tell(session, type="error", code="draining", message="Stopped.")
+    await server.tell(session, type="session_ended", reason="draining")
+    await server.drop(session)
+    await expect(page.locator("#notice-title")).to_have_text("The server takes a break")
+    await expect(page.locator("#notice-text")).to_contain_text("your school can open a new one")
+    await expect(page.locator("#notice button:visible")).to_have_count(0)
+
+
 @pytest.mark.parametrize("how", ["wrong", "expired"])
 async def test_a_link_that_does_not_work(server: FakeServer, open_page: OpenPage, how: str) -> None:
     session = server.new_session()
@@ -91,6 +152,7 @@ async def test_a_link_that_does_not_work(server: FakeServer, open_page: OpenPage
 async def test_half_a_link_is_none(server: FakeServer, open_page: OpenPage) -> None:
     page = await open_page(f"{server.url}/#session=abc")
     await expect(page.locator("#access")).to_be_visible()
+    await expect(page.locator("#access p").first).to_contain_text("open the link that your school gave you")
 
 
 async def test_its_token_is_renewed_in_time_and_survives_a_broken_line(server: FakeServer, open_page: OpenPage) -> None:

@@ -34,6 +34,11 @@ def mine(server: FakeServer) -> FakeSession:
     return next(session for session in server.waiting if session.id in server.sessions)
 
 
+async def nothing_to_say(page: Page) -> None:
+    for part in ("#text", "#hello", ".try >> nth=0"):
+        await expect(page.locator(part)).to_be_hidden()
+
+
 async def test_the_place_is_told_kept_up_to_date_and_the_tutor_comes_by_itself(
     server: FakeServer, open_page: OpenPage
 ) -> None:
@@ -46,10 +51,7 @@ async def test_the_place_is_told_kept_up_to_date_and_the_tutor_comes_by_itself(
     await expect(page.locator("#controls")).to_be_hidden()
     assert await page.title() == "(3) Lectern – talk with your tutor"
 
-    await page.fill("#text", "Hello?")
-    await page.press("#text", "Enter")
-    await expect(page.locator("#toasts")).to_contain_text("It isn't your turn yet")
-    await expect(page.locator("#text")).to_have_value("Hello?")
+    await nothing_to_say(page)
 
     server.waiting.remove(others[0])
     server.estimate = 30
@@ -71,6 +73,8 @@ async def test_the_place_is_told_kept_up_to_date_and_the_tutor_comes_by_itself(
     await expect(page.locator("#status-words")).to_have_text("Live", timeout=15_000)
     await expect(page.locator("#notice")).to_be_hidden()
     await expect(page.locator("#controls")).to_be_visible()
+    await expect(page.locator("#text")).to_be_visible()
+    await expect(page.locator("#hello")).to_be_visible()
     assert not (await page.title()).startswith("(")
     assert [message["type"] for message in session.heard] == ["init"], "nothing was said before its turn"
     await grows(page, "frames", 5)
@@ -85,6 +89,7 @@ async def test_the_line_can_be_left(server: FakeServer, open_page: OpenPage) -> 
     await until(lambda: session.id in server.ended)
     await expect(page.locator("#notice-title")).to_have_text("The conversation has ended")
     await expect(page.locator("#status-words")).to_have_text("Ended")
+    await nothing_to_say(page)
     assert session not in server.waiting
 
 
@@ -139,7 +144,7 @@ async def test_a_server_that_is_being_stopped_says_so(server: FakeServer, open_p
     server.refuse_session = [lambda: refuse(503, "draining", "Stopped.", **{"Retry-After": "30"})]
     page = await open_page(server.url)
     await page.click("#start")
-    await expect(page.locator("#notice-text")).to_contain_text("The server is being restarted")
+    await takes_a_break(page)
     await stand(server, 0)
     await page.click("#notice-retry")
     await expect(page.locator("#notice-title")).to_have_text("You are next in line")
@@ -147,7 +152,15 @@ async def test_a_server_that_is_being_stopped_says_so(server: FakeServer, open_p
     await server.tell(session, type="error", code="draining", message="Stopped.")
     await server.tell(session, type="session_ended", reason="draining")
     await server.drop(session)
-    await expect(page.locator("#notice-text")).to_contain_text("The server is being restarted")
+    await takes_a_break(page)
+    await page.click("#language")
+    await expect(page.locator("#notice-title")).to_have_text("服务器暂停服务")
+
+
+async def takes_a_break(page: Page) -> None:
+    await expect(page.locator("#notice-title")).to_have_text("The server takes a break")
+    text = "New lessons cannot start now. Please try again in a few minutes."
+    await expect(page.locator("#notice-text")).to_have_text(text)
 
 
 async def test_a_server_that_goes_out_of_service_says_so(server: FakeServer, open_page: OpenPage) -> None:

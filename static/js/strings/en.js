@@ -10,6 +10,7 @@ export const en = {
 
   "access.title": "This server needs a key",
   "access.text": "Whoever runs this server can give it to you. It is kept in this tab only.",
+  "access.student": "Students need no key: open the link that your school gave you. The key of a teacher is kept in this tab only.",
   "access.key": "Key",
   "access.wrong": "That key wasn't accepted.",
   "access.go": "Continue",
@@ -161,6 +162,8 @@ export const en = {
   "notice.capacityTitle": "All seats are taken",
   "notice.capacityText": "Every place is in use at the moment.",
   "notice.countdown": "Trying again in {seconds} s",
+  "notice.drainingTitle": "The server takes a break",
+  "notice.drainingLost": "New lessons cannot start now. In a few minutes your school can open a new one for you.",
   "notice.failedTitle": "That didn't work",
 
   "queue.next": "You are next in line",
@@ -170,7 +173,6 @@ export const en = {
   "queue.minute": "About a minute to go, we think. Stay on this page: your tutor comes by itself.",
   "queue.minutes": "About {minutes} minutes to go, we think. Stay on this page: your tutor comes by itself.",
   "queue.leave": "Leave the line",
-  "queue.notYet": "It isn't your turn yet. Your message wasn't sent.",
 
   "ending.name": "The conversation is about to end",
   "ending.max_duration": "This conversation ends in {time}.",
@@ -181,7 +183,7 @@ export const en = {
   "ending.stay": "I'm here",
   "ending.continues": "The conversation goes on.",
 
-  "error.draining": "The server is being restarted. Please try again in a few minutes.",
+  "error.draining": "New lessons cannot start now. Please try again in a few minutes.",
   "error.network": "The server can't be reached. Check your connection, then try again.",
   "error.timeout": "The server didn't answer in time. Please try again.",
   "error.capacity": "Every place is in use at the moment. Please try again shortly.",

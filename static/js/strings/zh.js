@@ -1,6 +1,6 @@
 /** Chinese (simplified) sentences of both pages; the keys are those of en.js. @type {Record<string, string>} */
 export const zh = {
-  "app.tagline": "会实时说话的老师",
+  "app.tagline": "会实时说话的导师",
   "app.skip": "跳到正文",
   "app.language": "语言",
   "app.dark": "深色模式",
@@ -10,6 +10,7 @@ export const zh = {
 
   "access.title": "此服务器需要密钥",
   "access.text": "请向服务器管理员索取。密钥只保存在此标签页中。",
+  "access.student": "学生不需要密钥：请打开学校给你的链接。教师的密钥只保存在此标签页中。",
   "access.key": "密钥",
   "access.wrong": "密钥未被接受。",
   "access.go": "继续",
@@ -76,11 +77,11 @@ export const zh = {
   "state.failed": "未连接",
 
   "recording.on": "正在录制",
-  "recording.title": "老师的画面和声音正在录制；你的麦克风不会被录下。",
+  "recording.title": "导师的画面和声音正在录制；你的麦克风不会被录下。",
   "recording.started": "现在开始录制本次会话。",
   "recording.stopped": "录制已停止。",
   "recording.sent": "正在转播",
-  "recording.sentTitle": "老师的画面和声音正在同时转播到别处；你的麦克风不会被转播。",
+  "recording.sentTitle": "导师的画面和声音正在同时转播到别处；你的麦克风不会被转播。",
   "recording.sentStarted": "现在开始转播本次会话。",
   "recording.sentStopped": "转播已停止。",
 
@@ -161,6 +162,8 @@ export const zh = {
   "notice.capacityTitle": "座位已满",
   "notice.capacityText": "目前所有名额都在使用中。",
   "notice.countdown": "{seconds} 秒后自动重试",
+  "notice.drainingTitle": "服务器暂停服务",
+  "notice.drainingLost": "现在不能开始新的课。几分钟后，学校可以为你开启新的对话。",
   "notice.failedTitle": "出了点问题",
 
   "queue.next": "下一位就是你",
@@ -170,18 +173,17 @@ export const zh = {
   "queue.minute": "预计约一分钟。请留在此页面，轮到你时导师会自动出现。",
   "queue.minutes": "预计约 {minutes} 分钟。请留在此页面，轮到你时导师会自动出现。",
   "queue.leave": "离开队列",
-  "queue.notYet": "还没轮到你，消息没有发送。",
 
   "ending.name": "对话即将结束",
   "ending.max_duration": "对话将在 {time} 后结束。",
   "ending.idle": "你还在吗？对话将在 {time} 后结束。",
-  "ending.draining": "服务器将在 {time} 后暂停服务，之后老师会回来。",
+  "ending.draining": "服务器将在 {time} 后暂停服务，之后导师会回来。",
   "ending.unhurried": "服务器即将暂停服务。你可以慢慢说完。",
   "ending.seconds": "{seconds} 秒",
   "ending.stay": "我还在",
   "ending.continues": "对话继续进行。",
 
-  "error.draining": "服务器正在重启，请几分钟后再试。",
+  "error.draining": "现在不能开始新的课，请几分钟后再试。",
   "error.network": "无法连接服务器，请检查网络后重试。",
   "error.timeout": "服务器没有及时响应，请重试。",
   "error.capacity": "目前所有名额都在使用中，请稍后再试。",
