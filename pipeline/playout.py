@@ -88,6 +88,7 @@ class Playout:
         self._position = 0
         self.generation = 0
         self.held = False  # silence, with everything where it is: speech begins or goes on when this is lifted
+        self.begun = 0  # utterances
         self.starts_late = 0  # utterances that began without their first mouths
         self.underruns = 0  # gaps within utterances
         self.render_seconds = 0.02  # how long a mouth takes, from its order to its patch; kept by the driver
@@ -269,6 +270,7 @@ class Playout:
         waited = now - head.first_sound
         if ready or (waited >= START_LIMIT - 1e-6 and head.frames > 0):
             head.begun = True
+            self.begun += 1
             self.starts_late += not ready
             return
         left = math.ceil(max(0.0, START_LIMIT - waited) / FRAME_SECONDS - 1e-6)

@@ -325,6 +325,7 @@ class LiveSession:
             video_queue=video_queue,
             audio_queue=audio_queue,
             utterances=len(ids),
+            utterances_begun=playout.begun,
             ahead_seconds=round(playout.ahead(ids[0]), 3) if ids else 0.0,
         )
 

@@ -28,6 +28,7 @@ class SessionStats:
     pictures: encoded. pictures_skipped: not encoded because two before it were not ready. pictures_late: not ready at
     their tick, and sent after it. release_late_ms: how late after its instant a tick comes. stalls: times that the
     clock jumped. underruns: gaps within an utterance. starts_late: utterances that began without their first mouths.
+    utterances: queued now, with the one that is being said. utterances_begun: of all of them since the start.
     *_queue: of the viewer that has most waiting.
     """
 
@@ -59,4 +60,5 @@ class SessionStats:
     video_queue: int
     audio_queue: int
     utterances: int
+    utterances_begun: int
     ahead_seconds: float

@@ -91,7 +91,7 @@ class Drain:
             await self._look_again()
 
     def _occupied(self) -> bool:
-        return any(self._sessions.viewers(session) for session in self._sessions.all())
+        return any(self._sessions.connected(session) for session in self._sessions.all())
 
     async def close(self) -> None:
         """Stop watching the time."""

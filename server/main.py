@@ -73,7 +73,7 @@ async def _run(settings: Settings, listening: socket.socket, keys: Keys, load: C
     ending = Ending(
         app[DRAIN],
         seconds=lambda: settings.server.drain_seconds,
-        connected=lambda: sum(sessions.viewers(session) > 0 for session in sessions.all()),
+        connected=lambda: sum(sessions.connected(session) > 0 for session in sessions.all()),
         say=partial(print, flush=True),
     )
     reloader = Reloader(app, load)

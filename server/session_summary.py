@@ -10,8 +10,8 @@ from server.session import Session, iso
 from server.sessions import Sessions
 
 
-def summary(sessions: Sessions, session: Session) -> dict[str, Any]:
-    """No token in it. position and estimated_seconds only while it waits."""
+def summary(sessions: Sessions, session: Session, viewers: int) -> dict[str, Any]:
+    """No token in it. viewers: connections that get its picture and sound. position and estimated_seconds only while it waits."""
     return {
         "session_id": session.id,
         "status": sessions.status(session),
@@ -20,7 +20,7 @@ def summary(sessions: Sessions, session: Session) -> dict[str, Any]:
         "student_id": session.student_id,
         "kb_id": session.kb_id,
         "voice": session.voice,
-        "viewers": sessions.viewers(session),
+        "viewers": viewers,
         "recording": session.recording_id is not None,
         "recording_id": session.recording_id,
         "outputs": len(session.outputs),

@@ -89,11 +89,11 @@ class Sessions:
     def status(self, session: Session) -> Status:
         state = self._admission.state(session.id)
         if state == "waiting" or session.live is not None:
-            return "waiting" if state == "waiting" else "active" if self.viewers(session) else "ready"
+            return "waiting" if state == "waiting" else "active" if self.connected(session) else "ready"
         return "starting" if state == "awake" else "asleep"
 
-    def viewers(self, session: Session) -> int:
-        """Viewers and WebSockets that are connected now."""
+    def connected(self, session: Session) -> int:
+        """Viewers and WebSockets that are connected now: one student is two of them."""
         return self._admission.present(session.id)
 
     def place(self, session: Session) -> Place | None:

@@ -162,10 +162,14 @@ def _created(app: web.Application, session: Session) -> dict[str, Any]:
     }
 
 
+def _summary(app: web.Application, session: Session) -> dict[str, Any]:
+    return summary(app[SESSIONS], session, app[PEERS].count(session.id))
+
+
 async def show_all(request: web.Request) -> web.Response:
     require_service(request)
     sessions = request.app[SESSIONS]
-    found = [summary(sessions, session) for session in sessions.all()]
+    found = [_summary(request.app, session) for session in sessions.all()]
     return web.json_response(
         {
             "total": len(found),
@@ -182,7 +186,7 @@ async def show(request: web.Request) -> web.Response:
     session = session_of(request)
     return web.json_response(
         {
-            **summary(request.app[SESSIONS], session),
+            **_summary(request.app, session),
             **ice(request.app, session.id),
             "listening": asdict(request.app[LISTENING].availability),
             "tutor_name": await _tutor_name(request.app, session),
@@ -240,7 +244,7 @@ async def stats(request: web.Request) -> web.Response:
     peers = [await entry.peer.stats() for entry in request.app[PEERS].of(session.id)]
     return web.json_response(
         {
-            **summary(request.app[SESSIONS], session),
+            **_summary(request.app, session),
             "live": None if live is None else speech.stats(live),
             "connections": [asdict(peer) for peer in peers],
         }

@@ -12,7 +12,16 @@ from urllib.parse import quote, urlsplit
 
 import yaml
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -312,6 +321,11 @@ class Settings(BaseSettings):
     webrtc: WebRtcSettings = WebRtcSettings()
 
     _layers: ClassVar[_Layers | None] = None
+    _base: Path | None = PrivateAttr(default=None)
+
+    def defaults(self) -> Settings:
+        """What these would be if nobody had set anything, with paths made absolute from the same folder."""
+        return Settings() if self._base is None else _absolute(Settings(), self._base)
 
     def adopt(self, new: Settings, keys: Collection[str]) -> None:
         """Take these keys ("group.key") from other settings, in place: whoever reads them next finds the new values.
@@ -511,7 +525,7 @@ def _absolute(settings: Settings, base: Path) -> Settings:
     )
     records = settings.records.model_copy(update={"database_url": _absolute_file(settings.records.database_url, base)})
     recording = settings.recording.model_copy(update={"dir": base / settings.recording.dir.expanduser()})
-    return settings.model_copy(
+    made = settings.model_copy(
         update={
             "access": access,
             "avatars": avatars,
@@ -521,6 +535,8 @@ def _absolute(settings: Settings, base: Path) -> Settings:
             "records": records,
         }
     )
+    made._base = base
+    return made
 
 
 def _absolute_file(url: SecretStr, base: Path) -> SecretStr:

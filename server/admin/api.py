@@ -14,7 +14,7 @@ from server.admin.capacity import capacity
 from server.admin.pictures import Thumbnails
 from server.admin.storage import Prune
 from server.bodies import read_json
-from server.keys import PULSE, RECORDS, SESSIONS, SETTINGS, STORE, TRACES
+from server.keys import PEERS, PULSE, RECORDS, SESSIONS, SETTINGS, STORE, TRACES
 from server.problems import ProblemError
 from server.security import require_admin
 from server.session_summary import summary
@@ -95,7 +95,7 @@ async def stop_session(request: web.Request) -> web.Response:
 def described(app: web.Application, session: Session) -> dict[str, Any]:
     """A session for operators: as everybody sees it, and its figures (None while it sleeps)."""
     return {
-        **summary(app[SESSIONS], session),
+        **summary(app[SESSIONS], session, app[PEERS].count(session.id)),
         "seconds": round(time.time() - session.created_at, 1),
         "doing": _doing(session),
         "figures": _figures(app, session),

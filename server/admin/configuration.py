@@ -19,7 +19,7 @@ _CREDENTIALS = re.compile(r"^([a-z][a-z0-9+.-]*:(?://)?)[^/?#\s]*@", re.IGNORECA
 def shown(settings: Settings) -> dict[str, Any]:
     """{"settings": {group: {key: value}}, "changed": ["group.key", …]}: what differs from its default."""
     values = {group: _plain(getattr(settings, group), group) for group in Settings.model_fields}
-    defaults = Settings()
+    defaults = settings.defaults()
     changed = []
     for group in Settings.model_fields:
         own, usual = getattr(settings, group), getattr(defaults, group)

@@ -107,7 +107,7 @@ class Renewed(Told):
 
 
 class SessionSummary(_Session):
-    """position and estimated_seconds: only while it waits."""
+    """viewers: connections that get its picture and sound. position and estimated_seconds: only while it waits."""
 
     status: Literal["waiting", "starting", "ready", "active", "asleep"]
     kb_id: str | None

@@ -25,9 +25,9 @@ _TOTALS = frozenset(
         "underruns",
         "stalls",
         "overflows",
-        "utterances",
     }
 )
+_BEGUN = "utterances"  # in a record: how many began; a queue's present length would tell nothing of the past
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ def add_figures(before: dict[str, Any] | None, stats: SessionStats) -> dict[str,
     """The figures of a session that slept in between: counts are added up, of running means the last one counts."""
     now = asdict(stats)
     total: dict[str, Any] = {name: now[name] + (before or {}).get(name, 0) for name in sorted(_TOTALS)}
+    total[_BEGUN] = now["utterances_begun"] + (before or {}).get(_BEGUN, 0)
     total["seconds"] = round(total["seconds"], 3)
     for name in sorted(_MEANS):
         total[name] = now[name] if now[name] is not None else (before or {}).get(name)

@@ -20,7 +20,7 @@ from tests.server.test_ws import heard
 
 async def joined(server: Running, made: dict[str, Any]) -> None:
     """The server knows that somebody is there."""
-    await until(lambda: server.sessions.viewers(session_of(server, made)) == 1)
+    await until(lambda: server.sessions.connected(session_of(server, made)) == 1)
 
 
 async def everything(socket: ClientWebSocketResponse) -> list[dict[str, Any]]:

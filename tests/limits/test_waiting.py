@@ -179,7 +179,7 @@ async def test_a_place_is_kept_by_being_connected(serve: Serve, clock: Clock) ->
     await socket.close()
     reader.answer.close()
     left = server.sessions.get(here["session_id"])
-    await until(lambda: server.sessions.viewers(left) == 0)
+    await until(lambda: server.sessions.connected(left) == 0)
     clock.forward(server, 1001)
     await until(lambda: left.ended)
     await there.close()

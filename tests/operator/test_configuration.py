@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, SecretStr
 
 from server.admin.configuration import MASK, shown, without_password
-from server.settings import Settings
+from server.settings import Settings, load
 
 SECRETS = ("operators-key-0123456789", "model-key-42", "turn-pass-word", "database-pass-word")
 
@@ -45,6 +46,14 @@ def test_every_setting_is_shown_and_no_secret() -> None:
     assert "server.host" not in found["changed"]
     for group, info in Settings.model_fields.items():
         assert set(found["settings"][group]) == set(info.annotation.model_fields)  # type: ignore[union-attr]
+
+
+def test_a_path_is_not_changed_by_being_made_absolute(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("recording:\n  dir: films\nsessions:\n  max_sessions: 3\n")
+    found = shown(load(file))
+    assert found["settings"]["avatars"]["dir"] == str(tmp_path / "data/avatars")
+    assert found["changed"] == ["sessions.max_sessions", "recording.dir"]
 
 
 def test_a_secret_that_is_not_set_is_shown_as_not_set() -> None:

@@ -96,6 +96,10 @@ async def test_a_viewers_first_picture_and_its_packets(serve: Serve) -> None:
         offer, session = (during[f"lectern_first_frame_seconds_sum{{since={since}}}"] for since in ("offer", "session"))
         assert 0 < offer < session
         assert during["lectern_viewers"] == 1
+        async with running.client.ws_connect(made["engine_url"]):  # as every student's page does
+            for path in ("/v1/sessions", "/v1/admin/sessions"):
+                (listed,) = (await (await running.client.get(path)).json())["sessions"]
+                assert (listed["status"], listed["viewers"]) == ("active", 1)
         await running.app[PEERS].close()  # it leaves between two looks: what it got counts all the same
         after = await figures(running.client)
         assert after["lectern_packets_sent_total"] > 3

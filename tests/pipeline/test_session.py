@@ -41,6 +41,7 @@ async def test_lips_and_sound_of_one_instant_leave_together(show: OpenShow, monk
     assert {round(at, 3) for at, _, _ in seen.pictures[5:-1]} <= set(sounds), "each picture at a sound packet's time"
     assert all(b - a >= 0.0199 for a, b in pairwise(sounds))
     assert stats.starts_late == stats.underruns == stats.mouths_failed == 0
+    assert (stats.utterances, stats.utterances_begun) == (0, 1)
 
 
 async def test_the_events_of_an_utterance_in_their_order(show: OpenShow) -> None:

@@ -237,6 +237,12 @@ def test_figures_that_are_not_there_yet() -> None:
     assert add_figures({"draw_ms": 2.0, "pictures": 1}, stats(pictures=1))["pictures"] == 2
 
 
+def test_a_records_utterances_are_all_that_began() -> None:
+    first = add_figures(None, stats(utterances=1, utterances_begun=4))
+    assert first["utterances"] == 4
+    assert add_figures(first, stats(utterances=0, utterances_begun=2))["utterances"] == 6
+
+
 # -- keeping ------------------------------------------------------------------------------------------------------
 
 

@@ -93,12 +93,12 @@ async def test_a_viewer_comes_sees_and_leaves(house: House, live: FakeLive) -> N
     assert response.headers["Accept-Patch"] == "application/trickle-ice-sdpfrag"
     place = response.headers["Location"]
     assert place.startswith(f"/v1/sessions/{house.session.id}/whep/")
-    assert house.sessions.viewers(house.session) == 1
+    assert house.sessions.connected(house.session) == 1
 
     left = await house.http.delete(place, headers=house.headers())
     assert left.status == 200
     assert house.peers.count() == 0
-    assert house.sessions.viewers(house.session) == 0
+    assert house.sessions.connected(house.session) == 0
     assert not live.viewers
     await problem(await house.http.delete(place, headers=house.headers()), 404, "viewer_not_found")
 
@@ -207,7 +207,7 @@ async def test_a_full_session_says_when_to_come_again(house: House) -> None:
     full = await house.post(await viewer.offer())
     await problem(full, 503, "at_capacity")
     assert int(full.headers["Retry-After"]) > 0
-    assert house.sessions.viewers(house.session) == 1
+    assert house.sessions.connected(house.session) == 1
 
 
 async def test_when_the_session_ends_its_viewers_go(house: House) -> None:

@@ -83,7 +83,7 @@ async def test_connect_ask_read_hear_see_and_leave(site: Site, open_client: Open
     assert ready["version"] == "2.1.0"
     assert ready["about"]["library"] == "lectern"
     assert await told(page, "MessageError") == []
-    assert site.app[SESSIONS].viewers(session) == 1
+    assert site.app[SESSIONS].connected(session) == 1
     await sees(page, 25)
     assert min(await page.evaluate("() => rtvi.size()")) > 100
     offered = await page.evaluate("() => rtvi.client._transport.pc.localDescription.sdp.match(/^m=[a-z]+/gm)")
@@ -110,7 +110,7 @@ async def test_connect_ask_read_hear_see_and_leave(site: Site, open_client: Open
     assert await told(page, "Error") == await told(page, "MessageError") == []
 
     await page.evaluate("() => rtvi.client.disconnect()")
-    await until(lambda: site.app[SESSIONS].viewers(session) == site.app[PEERS].count() == 0, 3.0)
+    await until(lambda: site.app[SESSIONS].connected(session) == site.app[PEERS].count() == 0, 3.0)
     assert session.listeners == set()
     assert not session.ended
 
@@ -196,7 +196,7 @@ async def test_a_wrong_token_is_told_and_not_tried_again(site: Site, open_client
         try { await rtvi.client.connect({ webrtcRequestParams: { endpoint } }); }
         catch (error) { return error.message; } }"""
     assert "401" in await page.evaluate(script, endpoint.partition("token=")[0] + "token=nonsense")
-    assert site.app[SESSIONS].viewers(session) == 0
+    assert site.app[SESSIONS].connected(session) == 0
 
 
 async def test_talking(site: Site, open_client: Open) -> None:
@@ -220,4 +220,4 @@ async def test_talking(site: Site, open_client: Open) -> None:
     assert len(await told(page, "UserStoppedSpeaking")) == len(await told(page, "UserStartedSpeaking")) == 1
     assert " ".join(each["text"] for each in await told(page, "BotTtsText")) == "They need water, air and light."
     await page.evaluate("() => rtvi.client.disconnect()")
-    await until(lambda: site.app[SESSIONS].viewers(session) == 0, 3.0)
+    await until(lambda: site.app[SESSIONS].connected(session) == 0, 3.0)

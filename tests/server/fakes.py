@@ -180,7 +180,8 @@ class FakeSession(FakeLive):
     def stats(self) -> SessionStats:
         kinds = get_type_hints(SessionStats)
         nothing = {each.name: None if kinds[each.name] == float | None else 0 for each in fields(SessionStats)}
-        return SessionStats(**{**nothing, "status": "idle", "utterances": self._count, "generation": self.generation})
+        counts = {"utterances": len(self.waiting), "utterances_begun": self._count, "generation": self.generation}
+        return SessionStats(**{**nothing, "status": "idle", **counts})
 
     def _queue(self) -> str:
         if len(self.waiting) >= QUEUE:

@@ -119,7 +119,8 @@ async def test_say_and_interrupt(serve: Serve) -> None:
     answer = await server.client.post(f"{url}/interrupt")
     assert (answer.status, await answer.json()) == (200, {"generation": 1})
     stats = await (await server.client.get(f"{url}/stats")).json()
-    assert (stats["live"]["utterances"], stats["live"]["generation"], stats["live"]["draw_ms"]) == (2, 1, None)
+    assert (stats["live"]["utterances"], stats["live"]["utterances_begun"]) == (0, 2)
+    assert (stats["live"]["generation"], stats["live"]["draw_ms"]) == (1, None)
 
 
 @pytest.mark.parametrize("closes", [True, False])

@@ -127,7 +127,7 @@ async def test_a_message_that_is_far_too_large_closes_the_connection(serve: Serv
     with contextlib.suppress(ConnectionError):  # it is cut off while it sends
         await socket.send_str("a" * (17 << 20))
     await until(lambda: not session.listeners)
-    assert server.sessions.viewers(session) == 0
+    assert server.sessions.connected(session) == 0
     await server.client.ws_connect(f"/ws/{session.id}?token={session.token}")
 
 
@@ -250,7 +250,7 @@ async def test_a_client_that_does_not_read_is_dropped(serve: Serve, monkeypatch:
         if index % 50 == 0:
             await asyncio.sleep(0)
     await until(lambda: not session.listeners)
-    assert server.sessions.viewers(session) == 0
+    assert server.sessions.connected(session) == 0
     await until(lambda: len(manager.connections) == connections)  # what was not read is not kept for it
     writer.transport.abort()
 
