@@ -249,7 +249,7 @@ def _musetalk(settings: Settings) -> Finding:
     base = settings.lipsync.musetalk_base
     obstacle = musetalk_obstacle(base, settings.musetalk.version)
     if obstacle is not None:
-        return Finding(label, "bad", "asked for, but cannot run here; warp is used", obstacle)
+        return Finding(label, "bad", "asked for, but cannot run here; warp is used", obstacle.why)
     return Finding(label, "ok", f"version {settings.musetalk.version} in {base}")
 
 

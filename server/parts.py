@@ -6,7 +6,7 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import SecretStr
 
@@ -159,19 +159,31 @@ def musetalk_worker(lipsync: LipSyncSettings, base: Path, version: Version) -> W
     return WorkerSettings(base, version, lipsync.musetalk_device, precision, threads=threads)
 
 
-def musetalk_obstacle(base: Path | None, version: Version) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What is in an engine's way. cause: stable, for pages in other languages. why: what to mend, by its names here."""
+
+    cause: Literal["no_base", "no_folder", "not_installed", "incomplete"]
+    why: str
+
+    def __str__(self) -> str:
+        return self.why
+
+
+def musetalk_obstacle(base: Path | None, version: Version) -> Obstacle | None:
     """What is in MuseTalk's way, the first thing to mend first; None: nothing."""
     if base is None:
-        return "lipsync.musetalk_base (MUSETALK_BASE) names no folder with its models"
+        return Obstacle("no_base", "lipsync.musetalk_base (MUSETALK_BASE) names no folder with its models")
     if not base.is_dir():
-        return f"the folder {base} (MUSETALK_BASE) does not exist"
+        return Obstacle("no_folder", f"the folder {base} (MUSETALK_BASE) does not exist")
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        return f"{', '.join(missing)} not installed: .venv/bin/pip install -r requirements-gpu.txt"
+        why = f"{', '.join(missing)} not installed: .venv/bin/pip install -r requirements-gpu.txt"
+        return Obstacle("not_installed", why)
     from pipeline.lipsync.musetalk.installation import InstallationError, find
 
     try:
         find(base, version)
     except InstallationError as error:
-        return str(error)
+        return Obstacle("incomplete", str(error))
     return None

@@ -11,7 +11,9 @@ from server.sessions import Sessions
 
 
 def summary(sessions: Sessions, session: Session, viewers: int) -> dict[str, Any]:
-    """No token in it. viewers: connections that get its picture and sound. position and estimated_seconds only while it waits."""
+    """No token in it. viewers: connections that get its picture and sound. position and estimated_seconds only while
+    it waits.
+    """
     return {
         "session_id": session.id,
         "status": sessions.status(session),

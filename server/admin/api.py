@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from server.admin.storage import Prune
 from server.bodies import read_json
 from server.keys import PEERS, PULSE, RECORDS, SESSIONS, SETTINGS, STORE, TRACES
 from server.problems import ProblemError
+from server.records.errors import RecordsUnavailable
 from server.security import require_admin
 from server.session_summary import summary
 from server.sessions import Session
@@ -75,13 +77,16 @@ class _Admin:
 async def show_sessions(request: web.Request) -> web.Response:
     require_admin(request)
     app = request.app
-    found = [described(app, session) for session in app[SESSIONS].all()]
+    sessions = app[SESSIONS].all()
+    names = await _tutor_names(app, sessions)
+    found = [described(app, session, names) for session in sessions]
     return web.json_response({"total": len(found), "sessions": found})
 
 
 async def show_session(request: web.Request) -> web.Response:
     require_admin(request)
-    return web.json_response(described(request.app, request.app[SESSIONS].get(request.match_info["session_id"])))
+    session = request.app[SESSIONS].get(request.match_info["session_id"])
+    return web.json_response(described(request.app, session, await _tutor_names(request.app, [session])))
 
 
 async def stop_session(request: web.Request) -> web.Response:
@@ -92,10 +97,21 @@ async def stop_session(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-def described(app: web.Application, session: Session) -> dict[str, Any]:
+async def _tutor_names(app: web.Application, sessions: Sequence[Session]) -> dict[str, str]:
+    """By the tutor's id. Sessions are shown without a database, too."""
+    if not any(session.tutor_id for session in sessions):
+        return {}
+    try:
+        return {link.id: link.name for link in await app[RECORDS].tutors.links()}
+    except RecordsUnavailable:
+        return {}
+
+
+def described(app: web.Application, session: Session, names: Mapping[str, str]) -> dict[str, Any]:
     """A session for operators: as everybody sees it, and its figures (None while it sleeps)."""
     return {
         **summary(app[SESSIONS], session, app[PEERS].count(session.id)),
+        "tutor_name": names.get(session.tutor_id or ""),
         "seconds": round(time.time() - session.created_at, 1),
         "doing": _doing(session),
         "figures": _figures(app, session),

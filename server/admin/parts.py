@@ -10,7 +10,7 @@ from aiohttp import web
 
 from server import speech
 from server.keys import ENGINE, LISTENING, MODEL, SETTINGS, VOICES
-from server.parts import musetalk_obstacle
+from server.parts import Obstacle, musetalk_obstacle
 from server.settings import Settings
 
 _OFF = "It is turned off: lipsync.enable_musetalk (ENABLE_MUSETALK)."
@@ -19,7 +19,8 @@ _DEMO = "No language model is set (model.base_url): the tutor repeats what it is
 
 async def engines(app: web.Application) -> list[dict[str, Any]]:
     """Each engine: name, chosen, available (it could run here), code and why (a sentence) if something is in its way,
-    its figures. Codes: off, cannot_run, restart (it could run by now), or the renderer's status.
+    its figures. Codes: off, cannot_run (cause: what is missing), restart (it could run by now), or the renderer's
+    status.
     """
     settings, engine = app[SETTINGS], app[ENGINE]
     obstacle = await asyncio.to_thread(musetalk_obstacle, settings.lipsync.musetalk_base, settings.musetalk.version)
@@ -28,12 +29,21 @@ async def engines(app: web.Application) -> list[dict[str, Any]]:
     code, why = _running(figures) if musetalk else _not_running(settings, obstacle)
     own = figures if musetalk else None
     return [
-        {"name": "warp", "chosen": not musetalk, "available": True, "code": None, "why": None, "figures": None},
+        {
+            "name": "warp",
+            "chosen": not musetalk,
+            "available": True,
+            "code": None,
+            "cause": None,
+            "why": None,
+            "figures": None,
+        },
         {
             "name": "musetalk",
             "chosen": musetalk,
             "available": obstacle is None,
             "code": code,
+            "cause": obstacle.cause if obstacle is not None and code == "cannot_run" else None,
             "why": why,
             "figures": own,
         },
@@ -47,7 +57,7 @@ def _running(figures: dict[str, Any]) -> tuple[str | None, str | None]:
     return status, f"It is {status}; the warp engine speaks meanwhile. {figures.get('problem') or ''}".rstrip()
 
 
-def _not_running(settings: Settings, obstacle: str | None) -> tuple[str, str]:
+def _not_running(settings: Settings, obstacle: Obstacle | None) -> tuple[str, str]:
     reasons = [] if settings.lipsync.enable_musetalk else [_OFF]
     if obstacle is not None:
         reasons.append(f"It cannot run here: {obstacle}.")

@@ -42,8 +42,11 @@ class OperatorFigures(Told):
 
 
 class OperatorSession(SessionSummary):
-    """doing: what the tutor does now. figures: null while it sleeps."""
+    """tutor_name: of the tutor's record, if it has one. doing: what the tutor does now. figures: null while it
+    sleeps.
+    """
 
+    tutor_name: str | None
     seconds: float
     doing: str | None
     figures: OperatorFigures | None
@@ -80,12 +83,15 @@ class Capacity(Told):
 
 
 class Engine(Told):
-    """code, why: what is in its way, if anything is (off, cannot_run, restart, starting, down, broken, closed)."""
+    """code, why: what is in its way, if anything is (off, cannot_run, restart, starting, down, broken, closed).
+    cause: of cannot_run.
+    """
 
     name: str
     chosen: bool
     available: bool
     code: str | None
+    cause: Literal["no_base", "no_folder", "not_installed", "incomplete"] | None
     why: str | None
     figures: Renderer | None
 

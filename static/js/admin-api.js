@@ -21,6 +21,7 @@ import { request } from "./api.js";
  * @property {string} status
  * @property {string} student_id
  * @property {string | null} tutor_id
+ * @property {string | null} tutor_name
  * @property {string} avatar_id
  * @property {number} viewers
  * @property {number} [position] in the waiting line
@@ -42,7 +43,7 @@ import { request } from "./api.js";
 /** @typedef {{dry_run: boolean, total: number, bytes: number, avatars: Going[], kept: Record<string, number>, failed: Record<string, string>}} Pruned */
 
 /** @typedef {{mouths_per_second: number | null, capacity: number | null, device: string | null, restarts: number}} Renderer */
-/** @typedef {{name: string, chosen: boolean, available: boolean, code: string | null, why: string | null, figures: Renderer | null}} Engine */
+/** @typedef {{name: string, chosen: boolean, available: boolean, code: string | null, cause: string | null, why: string | null, figures: Renderer | null}} Engine */
 /** @typedef {{name: string, online: boolean, default: boolean, available: boolean, again_in: number | null, why: string | null}} Voice */
 /** @typedef {{voices: Voice[], listening: {available: boolean, code: string | null, reason: string | null}, model: {mode: string, name: string | null, why: string | null}}} Voices */
 

@@ -30,10 +30,10 @@ function partRow() {
 
 /** @param {import("./admin-api.js").Engine} engine @returns {Part} */
 function enginePart(engine) {
-  const { name, chosen, available, code, why, figures } = engine;
+  const { name, chosen, available, code, cause, why, figures } = engine;
   let words = name === "warp" ? t("admin.engineWarp") : "";
-  // Our own sentence where the code says it all; what is missing on this machine, only the server knows.
-  if (code) words = has(`admin.engineWhy.${code}`) ? t(`admin.engineWhy.${code}`) : (why ?? code);
+  // Our own sentence where there is one for the code and the cause.
+  if (code) words = [`admin.engineWhy.${code}`, `admin.engineCause.${cause}`].filter(has).map((key) => t(key)).join(" ") || (why ?? code);
   if (chosen && !code && figures?.mouths_per_second) {
     const { mouths_per_second: rate, device, capacity, restarts } = figures;
     words = t("admin.engineRate", { rate: number(rate), device: device ?? "", capacity: capacity ?? "–", restarts });

@@ -1,7 +1,7 @@
 /** The live sessions: a card each, with the picture of the moment, its figures and the button that stops it. */
 
 import { sessions as list, stopSession, thumbnail } from "./admin-api.js";
-import { ApiError } from "./api.js";
+import { ApiError, displayName } from "./api.js";
 import { sure } from "./confirm.js";
 import { byId, el, icon, toast } from "./dom.js";
 import { explain } from "./errors.js";
@@ -71,6 +71,12 @@ class Still {
   }
 }
 
+/** What the tutor is called. @param {OperatorSession} session */
+function tutorOf({ tutor_name: name, tutor_id: tutor, avatar_id: avatar }) {
+  if (name) return name;
+  return avatar === "sample" && (tutor ?? avatar) === avatar ? t("tutor.sample") : displayName(tutor ?? "", avatar);
+}
+
 export class SessionCards {
   /** @param {() => void} changed to be called when one was stopped */
   constructor(changed) {
@@ -91,7 +97,10 @@ export class SessionCards {
 
   #draw() {
     const found = this.found;
-    write(byId("session-count"), found ? String(found.length) : "");
+    const asleep = found?.filter((session) => session.status === "asleep").length ?? 0;
+    write(byId("session-count"), found ? String(found.length - asleep) : "");
+    byId("session-asleep").hidden = asleep === 0;
+    write(byId("session-asleep"), t("admin.asleep", { n: asleep }));
     write(byId("sessions-note"), found === null ? t("admin.loading") : found.length === 0 ? t("admin.noSessions") : "");
     byId("sessions-note").hidden = found !== null && found.length > 0;
     this.rows.show(found ?? []);
@@ -133,7 +142,7 @@ export class SessionCards {
       write(badge, session.position ? t("admin.place", { n: session.position }) : status);
       mark(badge, "class", `badge ${session.status}`);
       const since = t("admin.since", { time: duration(session.seconds) });
-      write(about, `${t("admin.with", { tutor: session.tutor_id ?? session.avatar_id })} · ${since}`);
+      write(about, `${t("admin.with", { tutor: tutorOf(session) })} · ${since}`);
       const does = session.doing ?? "";
       doing.hidden = !has(`admin.doing.${does}`);
       if (!doing.hidden) write(doing, t(`admin.doing.${does}`));

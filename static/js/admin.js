@@ -104,7 +104,8 @@ function head() {
   if (refused !== null && !(failing.length && refused !== "draining")) words = has(`admin.refused.${refused}`) ? t(`admin.refused.${refused}`) : t("admin.refusing", { code: refused });
   if (going) {
     const left = going.seconds_left === null ? "" : ` · ${t("admin.drainLeft", { time: duration(going.seconds_left) })}`;
-    words += ` · ${t("admin.drainRunning", { n: going.running })}${left}`;
+    const running = t(going.running === 1 ? "admin.drainRunningOne" : "admin.drainRunning", { n: going.running });
+    words += ` · ${running}${left}`;
   }
   write(byId("state-words"), words);
   if (about) write(byId("about"), t("admin.about", { version: about.version, engine: about.engine, time: duration(about.uptime_seconds) }));
@@ -113,6 +114,8 @@ function head() {
   const forbidden = trouble instanceof ApiError && trouble.status === 403;
   const locked = needsKey(trouble) || forbidden;
   byId("away").hidden = trouble === null;
+  mark(byId("main"), "data-locked", locked ? "yes" : null);
+  if (locked) poll.stop(); // the answer stays the same until there is another key
   byId("other-key").hidden = !locked;
   if (trouble !== null) write(byId("away-words"), forbidden ? t("admin.forbidden") : locked ? explain(trouble) : t("admin.away", { when: ago(heard.toISOString()) }));
 }
@@ -125,6 +128,9 @@ byId("drain").addEventListener("click", async () => {
   /** @type {HTMLDialogElement} */
   const dialog = byId("draining");
   if (dialog.open) return;
+  const waiting = bars.found?.waiting.used ?? 0;
+  byId("draining-line").hidden = waiting === 0;
+  byId("draining-line").textContent = t(waiting === 1 ? "admin.drainLineOne" : "admin.drainLine", { n: waiting });
   dialog.returnValue = "no";
   dialog.showModal();
   await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));

@@ -21,6 +21,12 @@ export class Poll {
     if (!document.hidden) this.#wake();
   }
 
+  /** Ask nothing more until it is started again. */
+  stop() {
+    this.running = false;
+    this.#sleep();
+  }
+
   /** Ask one question now. @param {() => Promise<void>} ask one that was added */
   async now(ask) {
     const job = this.jobs.find((each) => each.ask === ask);
@@ -45,6 +51,6 @@ export class Poll {
     } finally {
       job.busy = false;
     }
-    if (!document.hidden) job.timer = window.setTimeout(() => void this.#run(job), job.ms);
+    if (this.running && !document.hidden) job.timer = window.setTimeout(() => void this.#run(job), job.ms);
   }
 }

@@ -36,7 +36,7 @@ async def test_a_students_link_and_a_teachers_key(school: Found) -> None:
         page = await open_page(f"{home}admin")
         await page.locator("#key").fill(there.keys["teacher"])
         await page.keyboard.press("Enter")
-        await expect(page.locator("#away-words")).to_have_text("This key may not see the operator's page.")
+        await expect(page.locator("#away-words")).to_have_text("This key may not see operations; use an admin's.")
 
 
 async def test_every_page_has_the_strict_policy(school: Found) -> None:

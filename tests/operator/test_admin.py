@@ -67,6 +67,16 @@ async def test_sessions_with_their_figures_and_stop(serve: Serve) -> None:
     await problem(await running.client.delete(f"/v1/admin/sessions/{made['session_id']}"), 404, "session_not_found")
 
 
+async def test_a_session_names_its_tutor(serve: Serve) -> None:
+    running = await serve()
+    answer = await running.client.post("/v1/tutors", json={"id": "t-1", "name": "Ada Lovelace", "avatar_id": "ada"})
+    assert answer.status == 201, await answer.text()
+    made = await running.session(tutor_id="t-1")
+    (row,) = (await get(running, "sessions"))["sessions"]
+    assert (row["tutor_id"], row["tutor_name"]) == ("t-1", "Ada Lovelace")
+    assert (await get(running, f"sessions/{made['session_id']}"))["tutor_name"] == "Ada Lovelace"
+
+
 async def test_a_thumbnail_is_the_picture_of_the_moment_once_a_second(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +134,7 @@ async def test_engines_say_why_they_are_off(serve: Serve, monkeypatch: pytest.Mo
     assert (musetalk["name"], musetalk["chosen"], musetalk["available"]) == ("musetalk", False, False)
     assert "lipsync.enable_musetalk" in musetalk["why"]
     assert "MUSETALK_BASE" in musetalk["why"]
+    assert (musetalk["code"], musetalk["cause"], warp["cause"]) == ("cannot_run", "no_base", None)
 
 
 async def test_voices_say_why_they_are_off(serve: Serve) -> None:

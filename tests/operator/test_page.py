@@ -54,6 +54,7 @@ async def test_the_day_of_an_operator(serve: Serve, open_page: OpenPage) -> None
     turn = page.locator("#turns .turn")
     await expect(turn.locator(".badge")).to_have_text("interrupted")
     await expect(turn.locator(".turn-about small")).to_have_text("said by the school · 13 characters · ada")
+    await expect(card.locator(".card-about")).to_contain_text("with Ada ·")
     await expect(card.locator("dd").first).to_have_text(await turn.locator(".turn-sound").inner_text())
 
     await card.get_by_label("Stop the session of li-wei").click()
@@ -86,19 +87,22 @@ async def test_the_day_of_an_operator(serve: Serve, open_page: OpenPage) -> None
 
     await page.click("#language")
     await expect(page.locator("h1")).to_have_text("运维")
+    why = "它无法在此运行。 请用 lipsync.musetalk_base（MUSETALK_BASE）指定其模型所在的文件夹。"
+    await expect(page.locator('#engines [data-name="musetalk"] .part-words')).to_have_text(why)
     await expect(page.locator("#state-words")).to_have_text("可以接待学生")
     await page.set_viewport_size({"width": 390, "height": 844})
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
 
     await running.session(student_id="amara")
     await page.click("#drain")
+    await expect(page.locator("#draining-line")).to_be_hidden()
     await page.click("#draining [value=no]")
     assert running.sessions.refusing is None
     await page.click("#drain")
     await page.select_option("#drain-for", "900")
     await page.click("#drain-yes")
     state = page.locator("#state-words")
-    await expect(state).to_have_text(re.compile(r"^正在排空：不接受新会话 · 还有 1 个在进行 · 剩余 1[45]分钟$"))
+    await expect(state).to_have_text(re.compile(r"^正在排空：不接受新会话 · 还有 1 个会话在进行 · 剩余 1[45]分钟$"))
     await expect(page.locator("#drain")).to_be_hidden()
     assert running.sessions.refusing == "draining"
     await page.click("#undrain")
@@ -126,7 +130,13 @@ async def test_a_key_is_asked_for_once_and_another_roles_is_told_so(
     await expect(page.locator("#access-wrong")).to_be_visible()
     await page.fill("#key", shown["service"])
     await page.click("#access [value=yes]")
-    await expect(page.locator("#away-words")).to_have_text("This key may not see the operator's page.")
+    await expect(page.locator("#away-words")).to_have_text("This key may not see operations; use an admin's.")
+    for part in ("#state", "#drain", "#capacity-title", "#config-title"):
+        await expect(page.locator(part)).to_be_hidden()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    await asyncio.sleep(5)  # twice the time between questions
+    assert asked == []
     await page.click("#other-key")
     await page.fill("#key", shown["admin"])
     await page.click("#access [value=yes]")
@@ -156,6 +166,29 @@ async def test_nothing_is_asked_while_nobody_looks_and_a_server_that_is_away_is_
     await expect(page.locator("#away-words")).to_contain_text("doesn't answer")
     await page.unroute("**/v1/admin/**")
     await expect(page.locator("#away")).to_be_hidden()
+
+
+async def test_who_drains_is_told_who_waits_and_who_sleeps_is_not_counted_as_here(
+    serve: Serve, open_page: OpenPage
+) -> None:
+    running = await serve(sessions={"max_sessions": 1, "max_waiting": 3, "leave_seconds": 0.0})
+    made = await running.session(student_id="li-wei")
+    async with running.client.ws_connect(made["engine_url"]) as socket:
+        await socket.send_json({"type": "init"})
+        for student in ("amara", "tom"):
+            body = {"avatar_id": "ada", "student_id": student, "wait": True}
+            assert (await running.client.post("/v1/sessions", json=body)).status == 202
+        page = await admin(running, open_page)
+        await expect(page.locator("#session-count")).to_have_text("3")
+        await expect(page.locator("#session-asleep")).to_be_hidden()
+        await expect(page.locator('[data-name="waiting"] .bar-value')).to_contain_text("2")
+        await page.click("#drain")
+        await expect(page.locator("#draining-line")).to_have_text("2 students wait in line: they lose their place.")
+        await page.click("#drain-yes")
+        await expect(page.locator("#state-words")).to_have_text("Draining: no new sessions · 1 session still runs")
+        await expect(page.locator("#session-count")).to_have_text("1")
+    await expect(page.locator("#session-asleep")).to_have_text("and 1 asleep")
+    await expect(page.locator("#session-count")).to_have_text("0")
 
 
 async def hide(page: Page, *, hidden: bool) -> None:
