@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientWebSocketResponse
 from playwright.async_api import Page, expect
 
 from server.access import key_file
@@ -174,7 +175,7 @@ async def test_who_drains_is_told_who_waits_and_who_sleeps_is_not_counted_as_her
     running = await serve(sessions={"max_sessions": 1, "max_waiting": 3, "leave_seconds": 0.0})
     made = await running.session(student_id="li-wei")
     async with running.client.ws_connect(made["engine_url"]) as socket:
-        await socket.send_json({"type": "init"})
+        reading = asyncio.create_task(_read(socket))  # who answers no ping is taken to have left
         for student in ("amara", "tom"):
             body = {"avatar_id": "ada", "student_id": student, "wait": True}
             assert (await running.client.post("/v1/sessions", json=body)).status == 202
@@ -187,8 +188,14 @@ async def test_who_drains_is_told_who_waits_and_who_sleeps_is_not_counted_as_her
         await page.click("#drain-yes")
         await expect(page.locator("#state-words")).to_have_text("Draining: no new sessions · 1 session still runs")
         await expect(page.locator("#session-count")).to_have_text("1")
+    await reading
     await expect(page.locator("#session-asleep")).to_have_text("and 1 asleep")
     await expect(page.locator("#session-count")).to_have_text("0")
+
+
+async def _read(socket: ClientWebSocketResponse) -> None:
+    async for _ in socket:
+        pass
 
 
 async def hide(page: Page, *, hidden: bool) -> None:

@@ -35,7 +35,7 @@ def mine(server: FakeServer) -> FakeSession:
 
 
 async def nothing_to_say(page: Page) -> None:
-    for part in ("#text", "#hello", ".try >> nth=0"):
+    for part in ("#text", "#hello", ".try >> nth=0", "#voice"):
         await expect(page.locator(part)).to_be_hidden()
 
 
