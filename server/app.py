@@ -72,7 +72,7 @@ from server.parts import (
     rtc_settings,
     session_limits,
 )
-from server.problems import problem_middleware
+from server.problems import patient, problem_middleware
 from server.pulse import Pulse
 from server.recorder import api as recorder_api
 from server.recorder import outputs_api
@@ -111,7 +111,7 @@ def build_app(
     keys = open_keys(settings) if keys is None else keys
     limiter, guard = open_guard(settings.access, keys)
     app = web.Application(
-        middlewares=[request_log, problem_middleware, guard, browser_guard(settings.server)],
+        middlewares=[request_log, problem_middleware, guard, browser_guard(settings.server), patient],
         client_max_size=1 << 20,
     )
     why = "given"

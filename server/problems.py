@@ -16,6 +16,7 @@ from avatars.errors import AvatarError
 from pipeline.session import SessionClosed
 from pipeline.voices.voice import VoiceError
 from server.records.errors import RecordsUnavailable
+from server.records.patience import REQUEST_SECONDS, patience
 
 log = structlog.get_logger(__name__)
 
@@ -213,6 +214,13 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
             f"The server met an error it did not expect. Its log has the details under {incident}.",
             incident=incident,
         ).response()
+
+
+@web.middleware
+async def patient(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Who asks hears in time that the database does not answer."""
+    with patience(REQUEST_SECONDS):
+        return await handler(request)
 
 
 def route_of(request: web.Request) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -15,13 +14,14 @@ from server.paging import window
 from server.problems import ProblemError
 from server.records.entries import clean
 from server.records.errors import RecordsUnavailable
+from server.records.patience import waiting
 from server.records.sessions import Past, Turn, Wanted
 from server.security import require_service
 
 log = structlog.get_logger(__name__)
 
-FRESH_SECONDS = 2.0  # that a reader waits for what is on its way to the database
-DELETE_SECONDS = 10.0  # the same, for who deletes: what comes later would stay
+FRESH_SECONDS = 1.5  # that a reader waits for what is on its way to the database
+DELETE_SECONDS = 2.5  # the same, for who deletes: what comes later would stay
 
 
 def add_routes(app: web.Application) -> None:
@@ -63,7 +63,7 @@ async def delete_student(request: web.Request) -> web.Response:
         for session in running:
             await app[SESSIONS].end(session, "student_deleted")
         try:
-            async with asyncio.timeout(DELETE_SECONDS):
+            async with waiting(DELETE_SECONDS):
                 await app[RECORDS].journal.flush()
         except TimeoutError as error:
             raise RecordsUnavailable("what was said last could not be written, so it cannot be deleted yet") from error
@@ -77,7 +77,7 @@ async def delete_student(request: web.Request) -> web.Response:
 async def _fresh(app: web.Application) -> None:
     """Let what was said until now come into the database first, if that is soon."""
     try:
-        async with asyncio.timeout(FRESH_SECONDS):
+        async with waiting(FRESH_SECONDS):
             await app[RECORDS].journal.flush()
     except TimeoutError:
         log.warning("records_read_early", waiting=app[RECORDS].journal.waiting)

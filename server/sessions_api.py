@@ -16,6 +16,7 @@ from server.keys import LISTENING, PEERS, RECORDER, RECORDS, RTC, SESSIONS, SETT
 from server.parts import persona_of
 from server.problems import ProblemError
 from server.records.errors import RecordsUnavailable
+from server.records.patience import patience
 from server.records.tutors import Tutor
 from server.rtc.ice_servers import for_viewer
 from server.security import require_service, require_teacher, session_of
@@ -25,6 +26,8 @@ from server.settings import TutorSettings
 from server.tutors import cast
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+
+NAME_SECONDS = 0.5  # for the name of a tutor, which can be done without
 
 
 class _Body(BaseModel):
@@ -196,7 +199,8 @@ async def show(request: web.Request) -> web.Response:
 
 async def _tutor_name(app: web.Application, session: Session) -> str | None:
     try:
-        tutor = await app[RECORDS].tutors.get(session.tutor_id) if session.tutor_id is not None else None
+        with patience(NAME_SECONDS):
+            tutor = await app[RECORDS].tutors.get(session.tutor_id) if session.tutor_id is not None else None
     except RecordsUnavailable:
         return None
     return tutor.name if tutor is not None else None

@@ -225,3 +225,22 @@ async def test_postgresql_with_a_wrong_password(postgres_sockets: Path, tmp_path
     elsewhere = parse(dsn("nowhere", postgres_sockets), tmp_path / "x.db")
     with pytest.raises(SettingsError, match='database "nowhere" does not exist'):
         await asyncio.to_thread(migrate.upgrade, elsewhere)
+
+
+async def test_a_file_that_was_taken_away_does_not_answer(tmp_path: Path) -> None:
+    """Its connections go on with what has no name any more, and would lose all of it."""
+    file = tmp_path / "lectern.db"
+    database = Database(parse("", file))
+    await database.open()
+    try:
+        await database.ping()
+        file.rename(tmp_path / "away.db")
+        with pytest.raises(RecordsUnavailable, match="removed or replaced"):
+            await database.ping()
+        file.write_bytes((tmp_path / "away.db").read_bytes())
+        with pytest.raises(RecordsUnavailable, match="removed or replaced"):
+            await database.ping()
+        (tmp_path / "away.db").rename(file)
+        await database.ping()
+    finally:
+        await database.close()
