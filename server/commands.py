@@ -32,20 +32,20 @@ def run(arguments: argparse.Namespace) -> int:
         return 130
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
+def _settings(arguments: argparse.Namespace, *, again: bool = False) -> Settings:
     """The settings, with what the command line changes. Raises SettingsError."""
     overrides: dict[str, dict[str, object]] = {}
     for name in ("host", "port"):
         value = getattr(arguments, name, None)
         if value is not None:
             overrides.setdefault("server", {})[name] = value
-    return load(Path(arguments.config) if arguments.config else None, overrides=overrides)
+    return load(Path(arguments.config) if arguments.config else None, overrides=overrides, again=again)
 
 
 def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     from server.main import serve
 
-    return serve(settings, lambda: _settings(arguments))
+    return serve(settings, lambda: _settings(arguments, again=True))
 
 
 def _avatar(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -441,15 +441,17 @@ def load(
     *,
     dotenv: Path | None = None,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    again: bool = False,
 ) -> Settings:
     """Read config.yaml, then .env beside it, then the environment, then `overrides` (the command line); the last wins.
 
-    overrides: {group: {key: value}}. Relative paths are made absolute from the folder of config.yaml.
+    overrides: {group: {key: value}}. again: a server that runs reads it once more, and an empty file is a mistake: it
+    may have been cut off. Relative paths are made absolute from the folder of config.yaml.
     Raises SettingsError with a message for people that names the keys.
     """
     path = config or ROOT / "config.yaml"
     base = path.resolve().parent
-    layers = _Layers(_read_yaml(path, required=config is not None), dotenv or base / ".env", os.environ)
+    layers = _Layers(_read_yaml(path, required=config is not None, filled=again), dotenv or base / ".env", os.environ)
     _check_names({**layers.dotenv, **layers.environ})
     Settings._layers = layers
     try:
@@ -466,7 +468,7 @@ def unused_names() -> dict[str, str]:
     return {name: why for name, why in UNUSED_NAMES.items() if os.environ.get(name)}
 
 
-def _read_yaml(path: Path, *, required: bool) -> dict[str, Any]:
+def _read_yaml(path: Path, *, required: bool, filled: bool) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -475,6 +477,8 @@ def _read_yaml(path: Path, *, required: bool) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from error
+    if filled and not text.strip():
+        raise SettingsError(f"{path}: is empty; for the defaults write at least a comment (#) into it")
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:

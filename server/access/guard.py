@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from server.access.addresses import Client, Network, client
+from server.access.addresses import Client, Network, client, trusts
 from server.access.caller import CALLER, CLIENT, identify, token_of
 from server.access.keys import Keys
 from server.access.limiter import Kind, Limiter
@@ -55,7 +55,7 @@ def guard(
         now = clock()
         sender = client(request.remote, request.headers.getall("X-Forwarded-For", ()), trusted)
         request[CLIENT] = sender
-        if not told and not sender.own and sender.address == request.remote and "X-Forwarded-For" in request.headers:
+        if not told and "X-Forwarded-For" in request.headers and not sender.own and not trusts(request.remote, trusted):
             told = True
             log.warning(
                 "forwarded_for_ignored",

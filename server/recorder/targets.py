@@ -38,11 +38,10 @@ class Target:
 
     @property
     def shown(self) -> str:
-        """Without what may be a key: everything behind the first part of the path."""
-        first, slash, rest = self.path.lstrip("/").partition("/")
-        app, question, _ = first.partition("?")
-        hidden = "/…" if slash and rest else "?…" if question else ""
-        return f"{self.scheme}://{self.host}:{self.port}/{app}{hidden}"
+        """Without what may be a key: what follows the first part of the path, or its only part."""
+        first, _, rest = self.path.partition("?")[0].strip("/").partition("/")
+        hidden = f"{first}/…" if rest else "…" if self.path != "/" else ""
+        return f"{self.scheme}://{self.host}:{self.port}/{hidden}"
 
     def allowed(self, hosts: Sequence[str]) -> bool:
         """Whether its host is among those, which are written as ALLOWED_HOST."""

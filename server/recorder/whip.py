@@ -19,6 +19,7 @@ from aiortc import (
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from av.packet import Packet
 from av.stream import Stream
+from yarl import URL
 
 from pipeline.outputs.link import LinkError
 from pipeline.outputs.tap import Place, Source
@@ -94,7 +95,8 @@ class WhipLink:
                 ) as answer:
                     if answer.status not in (307, 308):
                         return await self._made(answer, url, headers)
-                    url = self._next(url, answer.headers.get("Location", ""))
+                    target = self._next(url, answer.headers.get("Location", ""))
+                    url, headers = target, _for(target, url, headers)
         except TimeoutError:
             raise LinkError("timeout", "The WHIP endpoint did not answer in time.") from None
         except aiohttp.ClientSSLError:
@@ -121,7 +123,10 @@ class WhipLink:
         except UnicodeDecodeError:
             raise LinkError("bad_answer", "The WHIP endpoint's answer is no SDP.") from None
         location = answer.headers.get("Location")
-        return sdp, _Resource(self._next(url, location), headers) if location else None
+        if not location:
+            return sdp, None
+        target = self._next(url, location)
+        return sdp, _Resource(target, _for(target, url, headers))
 
     def _next(self, url: str, location: str) -> str:
         target = urljoin(url, location)
@@ -132,6 +137,11 @@ class WhipLink:
                 final=True,
             )
         return target
+
+
+def _for(target: str, url: str, headers: dict[str, str]) -> dict[str, str]:
+    """What goes on to where an address leads: the token to the same origin only."""
+    return headers if URL(target).origin() == URL(url).origin() else {}
 
 
 async def _delete(http: aiohttp.ClientSession, resource: _Resource) -> None:

@@ -100,3 +100,16 @@ def test_a_wrong_file_is_told_by_its_key(tmp_path: Path, text: str) -> None:
     config.write_text(text)
     with pytest.raises(SettingsError, match=r"max_sessions|config\.yaml"):
         load(config)
+
+
+def test_an_empty_file_is_none_when_it_is_read_again(tmp_path: Path) -> None:
+    """An editor, or a disk that is full, may have cut it off: all defaults are not what was meant."""
+    from server.settings import load
+
+    config = tmp_path / "config.yaml"
+    config.write_text(" \n")
+    assert load(config)
+    with pytest.raises(SettingsError, match="is empty"):
+        load(config, again=True)
+    config.write_text("# nothing but words\n")
+    assert load(config, again=True)

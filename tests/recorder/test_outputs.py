@@ -169,6 +169,20 @@ async def test_whip_endpoints_that_are_none(answer: Any, code: str, final: bool)
         assert not live.viewers
 
 
+async def test_the_token_does_not_follow_to_another_origin() -> None:
+    async with FakeLive() as live, whip_endpoint() as first, whip_endpoint() as second:
+        first.answer = (307, "", {"Location": second.url})
+        second.answer = (401, "", {})
+        with pytest.raises(LinkError):
+            await WhipLink(first.url, TOKEN, "h264", RtcSettings(), lambda url: True).push(live, lambda: None)
+        assert "Authorization" in first.calls[0].headers
+        assert "Authorization" not in second.calls[0].headers
+        first.answer = (307, "", {"Location": "/whip"})
+        with pytest.raises(LinkError):
+            await WhipLink(first.url, TOKEN, "h264", RtcSettings(), lambda url: True).push(live, lambda: None)
+        assert all("Authorization" in call.headers for call in first.calls)
+
+
 async def test_a_token_that_is_not_taken_is_not_tried_again(serve: Serve) -> None:
     server = await serve(outputs=HOSTS)
     made = await server.session()

@@ -19,9 +19,13 @@ from server.recorder.targets import BadTarget, Kind, read_target, whip_allowed
             443,
             "rtmps://a.rtmps.example:443/live2/…",
         ),
-        ("rtmp", "rtmp://10.0.0.7/app?key=1", "10.0.0.7", 1935, "rtmp://10.0.0.7:1935/app?…"),
+        ("rtmp", "rtmp://10.0.0.7/app?key=1", "10.0.0.7", 1935, "rtmp://10.0.0.7:1935/…"),
         ("whip", "https://[2001:db8::1]:8443/whip/secret", "[2001:db8::1]", 8443, "https://[2001:db8::1]:8443/whip/…"),
         ("whip", "http://h", "h", 80, "http://h:80/"),
+        ("whip", "http://h/", "h", 80, "http://h:80/"),
+        ("rtmp", "rtmp://h/KEYSECRET", "h", 1935, "rtmp://h:1935/…"),
+        ("rtmp", "rtmp://h/KEYSECRET/", "h", 1935, "rtmp://h:1935/…"),
+        ("whip", "https://h/secret?x=1", "h", 443, "https://h:443/…"),
     ],
 )
 def test_addresses_that_are_taken(kind: Kind, url: str, host: str, port: int, shown: str) -> None:
