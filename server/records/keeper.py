@@ -80,6 +80,9 @@ class Keeper:
                 log.warning("records_unavailable", why=str(error))
                 await asyncio.sleep(BEAT_SECONDS)
             except Exception:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():  # lost on its way through the driver
+                    return
                 log.exception("records_keeper_failed")
                 await asyncio.sleep(BEAT_SECONDS)
 

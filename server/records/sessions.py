@@ -226,12 +226,8 @@ class SessionRecords:
         self.unwiped = True
         try:
             async with self._database.outside() as connection:
-                before = await connection.scalar(text("PRAGMA busy_timeout"))
-                await connection.execute(text(f"PRAGMA busy_timeout={_WIPE_MS}"))
-                try:
-                    busy = (await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))).one()[0]
-                finally:
-                    await connection.execute(text(f"PRAGMA busy_timeout={before}"))
+                await connection.execute(text(f"PRAGMA busy_timeout={_WIPE_MS}"))  # transactions set their own
+                busy = (await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))).one()[0]
         except RecordsUnavailable as error:  # what was to be deleted is deleted already
             log.warning("deleted_words_in_log", why=str(error))
             return

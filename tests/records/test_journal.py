@@ -392,3 +392,24 @@ async def test_who_forgets_and_who_writes_wait_for_each_other(records: Broken, j
     tell(one, Typed("another one"))
     _, turns = await written(records, journal)
     assert turns == []
+
+
+async def test_the_keeper_ends_also_where_its_driver_loses_the_cancellation(
+    records: SessionRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = asyncio.Event()
+
+    async def wipe() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise RuntimeError("as a driver whose connection broke off in the midst") from None
+
+    records.unwiped = True
+    monkeypatch.setattr(records, "wipe", wipe)
+    keeper = Keeper(records, Journal(records, keep_words=True), 30)
+    await keeper.start()
+    async with asyncio.timeout(5):
+        await began.wait()
+        await keeper.close()
