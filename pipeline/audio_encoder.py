@@ -39,9 +39,8 @@ class AudioEncoder:
         self._frame = av.AudioFrame(format="s16", layout="mono", samples=PACKET_SAMPLES)
         self._frame.sample_rate = SAMPLE_RATE
         self._frame.time_base = TIME_BASE
-        self._pcm = np.frombuffer(memoryview(self._frame.planes[0]), np.int16)[
-            :PACKET_SAMPLES
-        ]  # libopus is done with it at once
+        # The frame's own memory, written anew each time: libopus has read it when encode returns.
+        self._pcm = np.frombuffer(memoryview(self._frame.planes[0]), np.int16)[:PACKET_SAMPLES]
 
     def encode(self, pcm: Pcm | None) -> list[Packet[Stream]]:
         """960 samples; None: silence. The packets' times are the caller's to set."""

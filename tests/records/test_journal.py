@@ -17,6 +17,7 @@ from pipeline.events import Event, SpeechEnded, SpeechStarted, Transcription
 from pipeline.stats import SessionStats
 from server.records import journal as journal_module
 from server.records import sessions as sessions_module
+from server.records.address import parse
 from server.records.database import Database
 from server.records.entries import Entry, Said, add_figures
 from server.records.errors import RecordsUnavailable
@@ -309,61 +310,58 @@ def _stored(records: Broken, moment: datetime) -> Any:
     return moment.strftime("%Y-%m-%d %H:%M:%S.%f") if sqlite else moment
 
 
+class OnDisk:
+    """Records in an SQLite file, with a word of student s1 in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = Database(parse("", folder / "lectern.db"))
+        self.records = SessionRecords(self.database, "here:1")
+        self.journal = Journal(self.records, keep_words=True)
+
+    async def say(self, *texts: str) -> None:
+        await self.database.open()
+        await self.journal.start()
+        one = session(student="s1")
+        self.journal.created(one)
+        tell(one, *(Typed(text) for text in texts))
+        await written(self.records, self.journal)
+
+    def holds(self, word: bytes) -> bool:
+        return any(word in file.read_bytes() for file in self.folder.iterdir())
+
+    async def close(self) -> None:
+        await self.journal.close()
+        await self.database.close()
+
+
 async def test_a_deleted_word_is_not_in_the_file_any_more(tmp_path: Path) -> None:
-    from server.records.address import parse
-
-    database = Database(parse("", tmp_path / "lectern.db"))
-    await database.open()
-    records = SessionRecords(database, "here:1")
-    journal = Journal(records, keep_words=True)
-    await journal.start()
-    one = session(student="s1")
-    journal.created(one)
-    tell(one, *(Typed(f"my secret number is 4711-{number}") for number in range(50)))
-    await written(records, journal)
-
-    def on_disk() -> bool:
-        return any(b"4711" in file.read_bytes() for file in tmp_path.iterdir())
-
-    assert on_disk()
-    gone = await records.forget("s1")
+    disk = OnDisk(tmp_path)
+    await disk.say(*(f"my secret number is 4711-{number}" for number in range(50)))
+    assert disk.holds(b"4711")
+    gone = await disk.records.forget("s1")
     assert (gone.turns, gone.sessions) == (50, 1)
-    assert not on_disk()
-    await journal.close()
-    await database.close()
+    assert not disk.holds(b"4711")
+    await disk.close()
 
 
 async def test_a_word_that_a_reader_kept_in_the_log_is_wiped_later(tmp_path: Path) -> None:
     """Such as a backup that runs while a student is deleted."""
-    from server.records.address import parse
-
-    database = Database(parse("", tmp_path / "lectern.db"))
-    await database.open()
-    records = SessionRecords(database, "here:1")
-    journal = Journal(records, keep_words=True)
-    await journal.start()
-    one = session(student="s1")
-    journal.created(one)
-    tell(one, Typed("my secret number is 4711"))
-    await written(records, journal)
-
-    def on_disk() -> bool:
-        return any(b"4711" in file.read_bytes() for file in tmp_path.iterdir())
-
+    disk = OnDisk(tmp_path)
+    await disk.say("my secret number is 4711")
     reader = sqlite3.connect(tmp_path / "lectern.db", isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM lectern_turns").fetchone()
-    keeper = Keeper(records, journal, 30)
-    assert (await records.forget("s1")).turns == 1
+    keeper = Keeper(disk.records, disk.journal, 30)
+    assert (await disk.records.forget("s1")).turns == 1
     await keeper.beat()
-    assert on_disk()
+    assert disk.holds(b"4711")
     reader.execute("COMMIT")
     reader.close()
     await keeper.beat()
-    assert not on_disk()
-    assert not records.unwiped
-    await journal.close()
-    await database.close()
+    assert not disk.holds(b"4711")
+    assert not disk.records.unwiped
+    await disk.close()
 
 
 async def test_who_forgets_and_who_writes_wait_for_each_other(records: Broken, journal: Journal) -> None:
