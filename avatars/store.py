@@ -121,7 +121,8 @@ class AvatarStore:
             return ready
         with self._lock:
             live = self._live.get(avatar_id)
-        return live or read_record(self.building / avatar_id)
+        # Its build may have been published between the looks: then it is in its place now.
+        return live or read_record(self.building / avatar_id) or read_record(self.root / avatar_id)
 
     # -- use
 

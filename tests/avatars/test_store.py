@@ -16,7 +16,7 @@ from avatars import master
 from avatars.avatar import planes
 from avatars.errors import MESSAGES, AvatarError
 from avatars.imports import import_path, take
-from avatars.record import check_id
+from avatars.record import AvatarRecord, check_id
 from avatars.store import AvatarStore, read_record, write_record
 from tests.avatars.conftest import put
 
@@ -336,6 +336,26 @@ def test_an_avatar_deleted_while_it_is_opened_is_not_found(
     monkeypatch.setattr("avatars.store.open_folder", vanish)
     assert code_of(store.open, "ada") == "not_found"
     assert store.leases("ada") == 0
+
+
+def test_an_avatar_that_is_published_between_two_looks_is_found(
+    store: AvatarStore, built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, built, "ada")
+    building = store.building / "ada"
+    os.rename(store.folder("ada"), building)
+    looked: list[Path] = []
+
+    def read(folder: Path) -> AvatarRecord | None:
+        found = read_record(folder)
+        looked.append(folder)
+        if len(looked) == 1:
+            os.rename(building, store.folder("ada"))
+        return found
+
+    monkeypatch.setattr("avatars.store.read_record", read)
+    assert store.get("ada").state == "ready"
+    assert looked[0] == store.folder("ada")
 
 
 def test_folders_that_it_makes_are_its_users_own(tmp_path: Path) -> None:

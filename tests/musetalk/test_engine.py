@@ -242,6 +242,7 @@ def test_a_dead_worker_is_told_though_nothing_was_under_way(engine: MuseTalkEngi
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: engine.renderer.ready is None, 10)
+    assert not face.opened
     with pytest.raises(EngineFallback, match="ended"):
         face.submit(0, mouths[1], 1.0, time.monotonic() + SOON).result(1)
     assert face.submit(0, mouths[2], 1.0, time.monotonic() + SOON).result(1) is PATCH

@@ -166,7 +166,7 @@ class Renderer:
 
     def opened(self, avatar: int) -> bool:
         """Whether mouths can be drawn on it now."""
-        return avatar in self._canvas
+        return self.ready is not None and avatar in self._canvas
 
     def wait_opened(self, avatar: int, seconds: float) -> bool:
         """Wait until mouths can be drawn on an avatar, or its data turned out unusable; whether they can."""
@@ -174,7 +174,7 @@ class Renderer:
             self._changed.wait_for(
                 lambda: avatar in self._canvas or avatar in self._unusable or self.status != "ready", max(0.0, seconds)
             )
-        return avatar in self._canvas
+        return self.opened(avatar)
 
     def utterance(self) -> Utterance | None:
         """A new utterance; None: no worker is ready."""
