@@ -234,12 +234,21 @@ def test_a_dead_worker_is_told_bridged_by_warp_and_started_again(engine: MuseTal
     assert renderer.restarts == 1
 
 
-def test_a_dead_worker_is_told_though_nothing_was_under_way(engine: MuseTalkEngine, face: MuseTalkFace) -> None:
+def test_a_dead_worker_is_told_though_nothing_was_under_way(
+    engine: MuseTalkEngine, face: MuseTalkFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mouths = spoken(face, speech())
     patch_of(face.submit(0, mouths[0], 1.0, time.monotonic() + SOON))
     wait_for(lambda: not engine.renderer._orders, 10)
     pid = engine.renderer.pid
     assert pid is not None
+    wait = subprocess.Popen.wait
+
+    def slow(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        time.sleep(0.5)  # one that has a GPU to give back takes its time
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", slow)
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: engine.renderer.ready is None, 10)
     assert not face.opened
