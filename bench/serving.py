@@ -45,6 +45,10 @@ class Session:
     socket: str
 
 
+class NoRoom(RuntimeError):
+    """The server refused a session, as it is busy."""
+
+
 @dataclass(slots=True)
 class Server:
     """A running server process and its address."""
@@ -54,7 +58,10 @@ class Server:
     ready_after: float
 
     def call(self, method: str, path: str, body: Any = None, timeout: float = 30) -> Any:
-        """One request with a JSON body; the JSON answer, or None. Raises on any failure, with the problem's text."""
+        """One request with a JSON body; the JSON answer, or None.
+
+        Raises on any failure, with the problem's text: NoRoom for 503, else RuntimeError.
+        """
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(urljoin(self.url, path), data=data, method=method)
         if data is not None:
@@ -63,7 +70,8 @@ class Server:
             with urllib.request.urlopen(request, timeout=timeout) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as error:
-            raise RuntimeError(f"{method} {path}: {error.code} {error.read()[:300]!r}") from error
+            kind = NoRoom if error.code == 503 else RuntimeError
+            raise kind(f"{method} {path}: {error.code} {error.read()[:300]!r}") from error
         return json.loads(text) if text else None
 
     def session(self, avatar_id: str) -> Session:
@@ -122,15 +130,15 @@ _NO_LIMITS = {
 
 
 @contextlib.contextmanager
-def server(avatars: Path, *, module: str | None = None, **environment: str) -> Iterator[Server]:
+def server(avatars: Path, *, module: str | None = None, limits: bool = False, **environment: str) -> Iterator[Server]:
     """Run `run.py serve` on a free port with that avatars folder; stopped (by its own process group) at the end.
 
-    module: run instead of run.py, with the same arguments.
+    module: run instead of run.py, with the same arguments. limits: it refuses sessions when it is busy, as shipped.
     """
     port = free_port()
     log = WORK / "server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    env = {**os.environ, **_own(avatars), "MAX_SESSIONS": "16", **_NO_LIMITS, **environment}
+    env = {**os.environ, **_own(avatars), "MAX_SESSIONS": "16", **({} if limits else _NO_LIMITS), **environment}
     started = time.monotonic()
     with log.open("wb") as out:
         process = subprocess.Popen(

@@ -26,6 +26,10 @@ from server.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
 
+SWITCH_SECONDS = 0.0005
+"""For which a thread may keep Python's lock from the others (Python's own: 5 ms): the event loop asks for it anew after
+each packet that it sends, while mouths are drawn (docs/decisions.md)."""
+
 SAMPLE_SECONDS = 90.0  # to prepare the sample tutor, on the first start only
 
 
@@ -36,6 +40,7 @@ def serve(settings: Settings, load: Callable[[], Settings] | None = None) -> int
     """
     logs.configure(settings.server)
     memory.give_back_large_blocks()
+    sys.setswitchinterval(SWITCH_SECONDS)
     raise_file_limit()
     try:
         keys = open_keys(settings)

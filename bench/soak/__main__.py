@@ -27,6 +27,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak")
     parser.add_argument("names", nargs="*", help=f"of {', '.join(NAMES)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="a minute of each at most")
+    parser.add_argument("--minutes", type=float, default=30.0, help="of coming and going (default: 30)")
     options = parser.parse_args(arguments)
     unknown = set(options.names) - set(NAMES)
     if unknown:
@@ -34,15 +35,15 @@ def main(arguments: list[str]) -> int:
     names, avatars = options.names or NAMES, WORK / "avatars"
     if names != ["kills"]:  # which makes avatars of its own
         avatars, _ = prepared(AVATAR, shared() / "media" / "idle-woman-1280x720-30fps.mp4")
-    rows = run(avatars, AVATAR, names, quick=options.quick)
+    rows = run(avatars, AVATAR, names, quick=options.quick, minutes=options.minutes)
     text = figures.table(rows)
     print(f"\n{machine.describe()}\n\n{text}")
-    if not options.names and not options.quick:
+    if not options.names and not options.quick and options.minutes >= 30:
         keep(text)
     return 0 if all(row.reached is not False for row in rows) else 1
 
 
-def run(avatars: Path, avatar_id: str, names: list[str], *, quick: bool) -> list[Figure]:
+def run(avatars: Path, avatar_id: str, names: list[str], *, quick: bool, minutes: float = 30.0) -> list[Figure]:
     """The wanted trials, each on a server of its own; one that cannot be carried out becomes a row that says so."""
     trials: dict[str, Callable[[], list[Figure]]] = {
         "flood": lambda: _on_server(avatars, lambda it: flood.measure(it, avatar_id, 20 if quick else 60)),
@@ -50,7 +51,9 @@ def run(avatars: Path, avatar_id: str, names: list[str], *, quick: bool) -> list
             avatars, lambda it: thousand.measure(it, avatar_id, 60 if quick else 1000, 30 if quick else 300)
         ),
         "kills": lambda: kills.measure(WORK / "kills", rounds=4 if quick else 20),
-        "coming": lambda: _on_server(avatars, lambda it: coming.measure(it, avatar_id, 50 if quick else 1800)),
+        "coming": lambda: _on_server(
+            avatars, lambda it: coming.measure(it, avatar_id, 50 if quick else 60 * minutes), limits=True
+        ),
     }
     rows: list[Figure] = []
     for name in names:
@@ -62,8 +65,8 @@ def run(avatars: Path, avatar_id: str, names: list[str], *, quick: bool) -> list
     return rows
 
 
-def _on_server(avatars: Path, trial: Callable[..., object]) -> list[Figure]:
-    with server(avatars) as running:
+def _on_server(avatars: Path, trial: Callable[..., object], *, limits: bool = False) -> list[Figure]:
+    with server(avatars, limits=limits) as running:
         return asyncio.run(trial(running))  # type: ignore[arg-type]
 
 

@@ -12,6 +12,7 @@ from pipeline.voices.chunks import shifted, silence, sliced
 from pipeline.voices.hibari_model import PAUSE, HibariModel, Piece, installed
 from pipeline.voices.scripts import scripts
 from pipeline.voices.voice import VoiceError
+from pipeline.workers import give_way
 
 _SECONDS = 15.0  # for one piece, the model's first loading and the queue of other sessions included
 _SCRIPTS = frozenset({"latin"})
@@ -29,7 +30,7 @@ class HibariVoice:
         self.name = f"hibari:{voice}"
         self._voice = voice
         self._model: HibariModel | None = None
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="voice-hibari")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="voice-hibari", initializer=give_way)
 
     async def warm_up(self) -> None:
         """Load the model (0.9 s, half of it holding the GIL: before serving) and speak once in silence."""
