@@ -13,7 +13,7 @@ import aiohttp
 import psutil
 
 from bench.figures import Figure
-from bench.serving import NoRoom, Server
+from bench.serving import NoRoom, Server, Session
 from bench.soak.held import held
 from bench.soak.watcher import Watcher, watching
 from bench.speech import LONG, SHORT
@@ -67,11 +67,13 @@ async def measure(server: Server, avatar_id: str, seconds: float) -> list[Figure
     tally = Tally()
     stop = time.monotonic() + seconds
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http:
-        await _visit(server, http, avatar_id, 8.0, Tally())  # libraries, voice and thread pools are there from here on
+        first = await _ask(server, avatar_id, Tally())
+        await _visit(server, http, first, 8.0, Tally())  # libraries, voice and thread pools are there from here on
         before = await asyncio.to_thread(held, server)
         began = server.cpu(), psutil.cpu_times(), time.monotonic()
         async with asyncio.TaskGroup() as group:
-            group.create_task(_visit(server, http, avatar_id, seconds, tally))
+            staying = await _ask(server, avatar_id, tally)
+            group.create_task(_visit(server, http, staying, seconds, tally))
             group.create_task(_visitors(server, http, avatar_id, stop, tally, random.Random(SEED)))
             group.create_task(_visitors(server, http, avatar_id, stop, tally, random.Random(SEED + 1)))
         load = _load(server, *began)
@@ -122,19 +124,26 @@ async def _visitors(
 ) -> None:
     while (left := stop - time.monotonic()) > LOOK + SETTLE:
         try:
-            await _visit(server, http, avatar_id, min(left, dice.uniform(15, 45)), tally)
+            session = await _ask(server, avatar_id, tally)
         except NoRoom:
             tally.refused += 1
             await asyncio.sleep(AGAIN)
+            continue
+        await _visit(server, http, session, min(left, dice.uniform(15, 45)), tally)
         await asyncio.sleep(dice.uniform(0.2, 3))
 
 
-async def _visit(server: Server, http: aiohttp.ClientSession, avatar_id: str, seconds: float, tally: Tally) -> None:
-    """Join, let the tutor speak and be interrupted, and leave."""
-    stop = time.monotonic() + seconds
+async def _ask(server: Server, avatar_id: str, tally: Tally) -> Session:
+    """A session of one's own. Raises NoRoom."""
     asked = time.monotonic()
     session = await asyncio.to_thread(server.session, avatar_id)
     tally.begun.append(asked)
+    return session
+
+
+async def _visit(server: Server, http: aiohttp.ClientSession, session: Session, seconds: float, tally: Tally) -> None:
+    """Join, let the tutor speak and be interrupted, and leave."""
+    stop = time.monotonic() + seconds
     async with watching(http, session) as seen:
         await asyncio.to_thread(server.say, session, LONG)
         await asyncio.sleep(SETTLE)
