@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.needs import missing
 from tests.pages.fake_server import FakeServer
@@ -25,6 +25,7 @@ FLAGS = [
     "--use-fake-ui-for-media-stream",
 ]
 LIMIT = 15_000  # ms for any single wait inside a page
+expect.set_options(timeout=LIMIT)
 
 OpenPage = Callable[..., Awaitable[Page]]
 

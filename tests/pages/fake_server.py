@@ -26,6 +26,8 @@ from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcconfiguration import RTCConfiguration
 
+from tests.pages.waiting import until
+
 STATIC = Path(__file__).resolve().parents[2] / "static"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -377,12 +379,12 @@ class FakeServer:
     async def seat(self, session: FakeSession) -> None:
         """It is its turn, wherever it was in the line; the others move up."""
         self.waiting.remove(session)
-        await self.tell(session, type="session_ready")
+        await self._tell(session, type="session_ready")
         await self.move_up()
 
     async def move_up(self) -> None:
         for session in self.waiting:
-            await self.tell(session, type="queue_position", **self.place(session))
+            await self._tell(session, type="queue_position", **self.place(session))
 
     def new_session(self, avatar_id: str = "ms-chen") -> FakeSession:
         """As a school's server makes one."""
@@ -456,6 +458,11 @@ class FakeServer:
         return socket
 
     async def tell(self, session: FakeSession, **message: Any) -> None:
+        """Say something that a page shall hear: waits until one is connected."""
+        await until(lambda: session.sockets)
+        await self._tell(session, **message)
+
+    async def _tell(self, session: FakeSession, **message: Any) -> None:
         for socket in list(session.sockets):
             with contextlib.suppress(ConnectionResetError):
                 await socket.send_json(message)
@@ -465,11 +472,11 @@ class FakeServer:
         if message["type"] == "init":
             answer = {"status": "idle", "mode": "demo", "recording": self.recording}
             answer["request_id"] = message.get("request_id")
-            await self.tell(session, type="processing_status", **answer)
+            await self._tell(session, type="processing_status", **answer)
         if message["type"] in ("text", "say"):
             before, name = session.speech, secrets.token_hex(4)
             answer = {"status": "thinking", "utterance_id": name, "request_id": message.get("request_id")}
-            await self.tell(session, type="processing_status", **answer)
+            await self._tell(session, type="processing_status", **answer)
             session.speech = asyncio.create_task(self._speak(session, message["text"], name, before))
         elif message["type"] == "interrupt" and session.speech:
             session.speech.cancel()
@@ -478,12 +485,12 @@ class FakeServer:
         if before is not None:
             await asyncio.wait([before])
         said, reason = [], "finished"
-        await self.tell(session, type="processing_status", status="thinking")
+        await self._tell(session, type="processing_status", status="thinking")
         for left in self.cannot_say:
             problem = {"code": "cannot_say", "message": f"No voice here can say this: {left}"}
-            await self.tell(session, type="error", **problem, utterance_id=name, details={"text": left})
-        await self.tell(session, type="speech_started", utterance_id=name, generation=0, text=text)
-        await self.tell(session, type="processing_status", status="speaking")
+            await self._tell(session, type="error", **problem, utterance_id=name, details={"text": left})
+        await self._tell(session, type="speech_started", utterance_id=name, generation=0, text=text)
+        await self._tell(session, type="processing_status", status="speaking")
         session.speaking = True
         try:
             for index, word in enumerate(text.split()):
@@ -491,17 +498,17 @@ class FakeServer:
                 times = {"start": start, "end": start + self.word_pause}
                 if self.gate is not None:
                     await self.gate.acquire()
-                await self.tell(session, type="caption", utterance_id=name, index=index, word=word, **times)
+                await self._tell(session, type="caption", utterance_id=name, index=index, word=word, **times)
                 said.append(word)
                 await asyncio.sleep(self.word_pause)
         except asyncio.CancelledError:
             reason = "interrupted"
         session.speaking = False
         if reason == "interrupted":
-            await self.tell(session, type="interrupted", generation=1, utterance_ids=[name])
+            await self._tell(session, type="interrupted", generation=1, utterance_ids=[name])
         ending = {"reason": reason, "position": 0.0, "heard": " ".join(said)}
-        await self.tell(session, type="speech_ended", utterance_id=name, generation=0, **ending)
-        await self.tell(session, type="processing_status", status="idle")
+        await self._tell(session, type="speech_ended", utterance_id=name, generation=0, **ending)
+        await self._tell(session, type="processing_status", status="idle")
 
     async def _offer(self, request: web.Request) -> web.Response:
         session = self._found(request)

@@ -25,6 +25,9 @@ async def test_a_network_in_the_way_is_told_what_to_let_through(
     page = await open_page(server.url, **options)
     await page.clock.install()
     await page.click("#start")
+    # Only then every other limit is over, and the one for the picture has begun.
+    await until(lambda: any(session.heard for session in server.sessions.values()))
+    await until(lambda: page.evaluate("() => Boolean(window.lectern.pc?.remoteDescription)"))
     await until(lambda: bool(server.patches))
     await page.clock.fast_forward(13_000)
     text = page.locator("#notice-hint")

@@ -13,7 +13,7 @@ from playwright.async_api import Page, expect
 from tests.pages.clips import webm
 from tests.pages.conftest import OpenPage
 from tests.pages.fake_server import FakeServer, draw, jpeg, refuse
-from tests.pages.waiting import until
+from tests.pages.waiting import stop_clock, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -131,7 +131,7 @@ async def test_the_bar_tells_only_what_is_known(server: FakeServer, open_page: O
         {"stage": "finding_face", "progress": 0.5},
     ]
     page = await open_page("about:blank")
-    await page.clock.install()
+    await stop_clock(page)
     await page.goto(f"{server.url}/teacher")
     await page.evaluate(
         """() => {
@@ -274,7 +274,7 @@ async def test_a_clip_can_be_dropped(server: FakeServer, open_page: OpenPage) ->
 async def test_a_clip_can_be_recorded(server: FakeServer, open_page: OpenPage) -> None:
     page = await open_page(f"{server.url}/teacher")
     await page.locator('.item[data-id="ms-chen"]').wait_for()
-    await page.clock.install()
+    await stop_clock(page)
     await page.click("#record")
     await expect(page.locator("#recorder-words")).to_contain_text("outline")
     await page.click("#recorder-go")
@@ -322,7 +322,7 @@ async def test_a_forbidden_camera_is_explained(server: FakeServer, open_page: Op
 async def test_the_list_recovers_when_the_server_was_away(server: FakeServer, open_page: OpenPage) -> None:
     server.refuse_list = [refuse(500, "internal_error", "Oh.")]
     page = await open_page("about:blank")
-    await page.clock.install()
+    await stop_clock(page)
     await page.goto(f"{server.url}/teacher")
     await expect(page.locator("#library-note")).to_have_text("Something went wrong on the server. Please try again.")
     await page.clock.run_for(5_100)

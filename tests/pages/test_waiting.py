@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from playwright.async_api import Page, expect
 
@@ -234,7 +232,7 @@ async def test_it_fits(server: FakeServer, open_page: OpenPage, lang: str, width
 
 async def inside(page: Page, selector: str, width: int) -> None:
     await expect(page.locator(selector)).to_be_visible()
-    await asyncio.sleep(0.3)  # its animation
+    await page.locator(selector).evaluate("(box) => Promise.all(box.getAnimations().map((each) => each.finished))")
     box = await page.locator(selector).bounding_box()
     stage = await page.locator("#stage").bounding_box()
     assert box is not None

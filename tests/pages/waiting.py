@@ -21,15 +21,21 @@ async def until(condition: Callable[[], Any], limit: float = 10.0) -> None:
 
 
 async def stats(page: Page) -> dict[str, Any]:
-    """The student page's counters."""
+    """The student page's counters; empty before it has a connection."""
     return dict(await page.evaluate("() => window.lectern.stats()") or {})
 
 
 async def grows(page: Page, field: str, by: float, limit: float = 10.0) -> None:
     """Wait until a counter of the receiver has grown by so much."""
-    first = (await stats(page))[field]
+    first = (await stats(page)).get(field, 0)
 
     async def grown() -> bool:
-        return bool((await stats(page))[field] >= first + by)
+        return bool((await stats(page)).get(field, 0) >= first + by)
 
     await until(grown, limit)
+
+
+async def stop_clock(page: Page) -> None:
+    """From now on the page's time moves by `page.clock.run_for` alone, however slow the machine is."""
+    await page.clock.install(time=0)
+    await page.clock.pause_at(3_600)
