@@ -167,10 +167,13 @@ async def test_its_token_is_renewed_in_time_and_survives_a_broken_line(server: F
     server.token_seconds = 7200.0
     before = server.renewed
     await until(lambda: server.renewed > before, 30.0)
+    last = list(session.good)[-1]
+    await until(lambda: page.evaluate("(token) => window.lectern.session.info.engine_token === token", last))
     for token in list(session.good)[:-1]:
         session.good[token] = False
+    old = set(session.sockets)
     await server.cut_sockets()
-    await expect(page.locator("#status-words")).to_have_text("Reconnecting…")
+    await until(lambda: session.sockets and not session.sockets & old)
     await live(page)
     await page.reload()  # with the token it has by now
     await page.click("#start")
