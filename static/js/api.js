@@ -212,13 +212,13 @@ export async function probeSession(info) {
 
 /**
  * A fresh token for a session, before the present one expires.
- * @param {SessionInfo} info @returns {Promise<SessionInfo>} the same with the fresh one
+ * @param {SessionInfo} info @param {number} [timeout] ms @returns {Promise<SessionInfo>} the same with the fresh one
  */
-export async function renewToken(info) {
+export async function renewToken(info, timeout = 5000) {
   const response = await request(`/v1/sessions/${encodeURIComponent(info.session_id)}/token`, {
     method: "POST",
     headers: { Authorization: `Bearer ${info.engine_token}` },
-    timeout: 5000,
+    timeout,
   });
   const { engine_token, token_expires_in, engine_url } = await response.json();
   return { ...info, engine_token, token_expires_in, engine_url };
@@ -233,7 +233,7 @@ export async function joinSession(id, token) {
   const path = `/v1/sessions/${encodeURIComponent(id)}`;
   /** @type {SessionInfo} */
   const known = { session_id: id, engine_token: token, engine_url: "", whep_url: `${path}/whep`, token_expires_in: 0, ice_servers: [] };
-  const info = await renewToken(known);
+  const info = await renewToken(known, 15000); // a student looks on: no second chance by itself
   const found = await (await request(path, { headers: { Authorization: `Bearer ${info.engine_token}` } })).json();
   const { ice_servers, ice_transport_policy, listening, status, position, estimated_seconds } = found;
   const { avatar_id, tutor_id, tutor_name } = found;

@@ -166,6 +166,7 @@ class FakeServer:
         self.blocked = ""  # if set, "ADDRESS PORT": what the answers name, and nothing comes from there
         self.token_seconds = 7200.0  # how long tokens are said to be good; they are until a test ends one
         self.renewed = 0
+        self.renew_gate: asyncio.Event | None = None  # if set: fresh tokens are told after it only
         self.recording = False  # what the answer to the first message says
         self.listening: dict[str, Any] = {"available": True, "code": None, "reason": None}
         self.draw: Callable[[float, float], np.ndarray] = draw
@@ -409,6 +410,8 @@ class FakeServer:
         token = secrets.token_hex(8)
         session.good[token] = True
         self.renewed += 1
+        if self.renew_gate:
+            await self.renew_gate.wait()
         return web.json_response(self._grant(session, token))
 
     async def _preview_of_session(self, request: web.Request) -> web.Response:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from playwright.async_api import Page, expect
 
 from tests.pages.conftest import OpenPage, chromium, watched_pages
 from tests.pages.fake_server import FakeServer, FakeSession
-from tests.pages.waiting import grows, until
+from tests.pages.waiting import grows, stop_clock, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -59,6 +61,18 @@ async def test_a_reload_goes_on_and_leaving_is_no_end(server: FakeServer, open_p
     await live(page)
     assert server.ended == []
     assert session.id in server.sessions
+
+
+async def test_it_opens_over_a_slow_line(server: FakeServer, open_page: OpenPage) -> None:
+    session = server.new_session()
+    server.renew_gate = asyncio.Event()
+    page = await open_page("about:blank")
+    await stop_clock(page)
+    await page.goto(link(server, session))
+    await until(lambda: server.renewed == 1)
+    await page.clock.run_for(10_000)
+    server.renew_gate.set()
+    await expect(page.locator("#start-words")).to_have_text("Start with Ms Chen")
 
 
 async def test_when_it_has_ended_it_says_so_kindly(server: FakeServer, open_page: OpenPage) -> None:
