@@ -12,7 +12,7 @@ from aiohttp import web
 from server import traces
 from server.admin import configuration, parts, storage
 from server.admin.capacity import capacity
-from server.admin.pictures import Thumbnails
+from server.admin.pictures import Thumbnails, shown_by
 from server.admin.storage import Prune
 from server.bodies import read_json
 from server.keys import PEERS, PULSE, RECORDS, SESSIONS, SETTINGS, STORE, TRACES
@@ -114,6 +114,7 @@ def described(app: web.Application, session: Session, names: Mapping[str, str]) 
         "tutor_name": names.get(session.tutor_id or ""),
         "seconds": round(time.time() - session.created_at, 1),
         "doing": _doing(session),
+        "picture": shown_by(session) is not None,
         "figures": _figures(app, session),
     }
 

@@ -31,6 +31,11 @@ class _Made:
     jpeg: bytes
 
 
+def shown_by(session: Session) -> Shown | None:
+    """What a session shows at this moment; None: it has no picture, since it sleeps, waits, or nobody watches."""
+    return session.live.shown() if session.live is not None and session.live.running else None
+
+
 class Thumbnails:
     """Pictures of all sessions. One at a time is made: however many operators look, sessions do not feel it."""
 
@@ -45,8 +50,7 @@ class Thumbnails:
             known = self._made.get(session.id)
             if known is not None and self._clock() - known.at < FRESH_SECONDS:
                 return known.jpeg
-            live = session.live
-            shown = live.shown() if live is not None and live.running else None
+            live, shown = session.live, shown_by(session)
             if live is None or shown is None:
                 raise ProblemError(404, "no_picture", "This session shows no picture now: nobody watches it.")
             jpeg = await asyncio.to_thread(draw, live, shown)

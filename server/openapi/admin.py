@@ -42,13 +42,14 @@ class OperatorFigures(Told):
 
 
 class OperatorSession(SessionSummary):
-    """tutor_name: of the tutor's record, if it has one. doing: what the tutor does now. figures: null while it
-    sleeps.
+    """tutor_name: of the tutor's record, if it has one. doing: what the tutor does now. picture: whether there is a
+    thumbnail. figures: null while it sleeps.
     """
 
     tutor_name: str | None
     seconds: float
     doing: str | None
+    picture: bool
     figures: OperatorFigures | None
 
 

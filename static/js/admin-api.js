@@ -27,6 +27,7 @@ import { request } from "./api.js";
  * @property {number} [position] in the waiting line
  * @property {number} seconds
  * @property {string | null} doing
+ * @property {boolean} picture there is a thumbnail
  * @property {Figures | null} figures
  */
 

@@ -32,6 +32,7 @@ class Still {
     this.empty = icon("face");
     this.node = el("div", { class: "card-picture" }, this.empty, this.image);
     this.seen = false;
+    this.there = false;
     this.address = "";
     this.timer = 0;
     this.watch = new IntersectionObserver((entries) => {
@@ -44,22 +45,31 @@ class Still {
     document.addEventListener("visibilitychange", this.woken);
   }
 
+  /** @param {boolean} there whether the session has a picture */
+  tell(there) {
+    const came = there && !this.there;
+    this.there = there;
+    if (!there) this.image.hidden = true;
+    if (came && this.seen && !document.hidden) void this.#look();
+  }
+
   async #look() {
     window.clearTimeout(this.timer);
+    if (!this.there) return;
     try {
       const fresh = URL.createObjectURL(await thumbnail(this.id));
       const loaded = new Image();
       loaded.src = fresh;
       await loaded.decode(); // shown when it can be painted at once: no flicker
       this.image.src = fresh;
-      this.image.hidden = false;
+      this.image.hidden = !this.there;
       if (this.address) URL.revokeObjectURL(this.address);
       this.address = fresh;
     } catch (error) {
       if (error instanceof ApiError && error.status === 404) this.image.hidden = true;
       else console.info("lectern: no picture", error);
     }
-    if (this.seen && !document.hidden) this.timer = window.setTimeout(() => void this.#look(), PICTURE_MS);
+    if (this.there && this.seen && !document.hidden) this.timer = window.setTimeout(() => void this.#look(), PICTURE_MS);
   }
 
   gone() {
@@ -97,10 +107,12 @@ export class SessionCards {
 
   #draw() {
     const found = this.found;
-    const asleep = found?.filter((session) => session.status === "asleep").length ?? 0;
-    write(byId("session-count"), found ? String(found.length - asleep) : "");
-    byId("session-asleep").hidden = asleep === 0;
-    write(byId("session-asleep"), t("admin.asleep", { n: asleep }));
+    const count = (/** @type {string} */ status) => found?.filter((session) => session.status === status).length ?? 0;
+    const [waiting, asleep] = [count("waiting"), count("asleep")];
+    write(byId("session-count"), found ? String(found.length - waiting - asleep) : "");
+    const beside = [waiting ? t("admin.inLine", { n: waiting }) : "", asleep ? t("admin.asleep", { n: asleep }) : ""];
+    byId("session-beside").hidden = waiting + asleep === 0;
+    write(byId("session-beside"), beside.filter(Boolean).join(" · "));
     write(byId("sessions-note"), found === null ? t("admin.loading") : found.length === 0 ? t("admin.noSessions") : "");
     byId("sessions-note").hidden = found !== null && found.length > 0;
     this.rows.show(found ?? []);
@@ -136,6 +148,7 @@ export class SessionCards {
     const show = (session) => {
       const { figures, student_id: student } = session;
       mark(node, "data-status", session.status);
+      still.tell(session.picture);
       mark(still.image, "alt", t("admin.picture", { student }));
       write(name, student);
       const status = has(`admin.state.${session.status}`) ? t(`admin.state.${session.status}`) : session.status;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -233,7 +234,23 @@ def test_every_image_is_pinned_and_every_service_is_looked_after() -> None:
         assert service["image"].rsplit(":")[-1] != "latest", name
         assert service["restart"] == "unless-stopped"
         assert name == "lectern" or "healthcheck" in service, name
-    assert "HEALTHCHECK" in (DEPLOY / "docker" / "Dockerfile").read_text()
+
+
+def test_the_images_health_check_asks_the_port_that_the_server_has() -> None:
+    found = re.search(r"HEALTHCHECK .*\\\n +CMD (\[.*\])", (DEPLOY / "docker" / "Dockerfile").read_text())
+    assert found
+    _, *words = json.loads(found[1])
+    server = HTTPServer(("127.0.0.1", 0), Told)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        run(sys.executable, *words, LECTERN_SERVER__PORT=str(server.server_port))
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    with pytest.raises(AssertionError):
+        run(sys.executable, *words, LECTERN_SERVER__PORT=str(free_port()))
 
 
 def test_the_containers_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,12 +324,14 @@ def test_nginx_takes_its_configuration(nginx_folder: Path) -> None:
 class Told(BaseHTTPRequestHandler):
     """Answers with the Host that it was told."""
 
-    def do_POST(self) -> None:
+    def do_GET(self) -> None:
         said = self.headers["Host"].encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(said)))
         self.end_headers()
         self.wfile.write(said)
+
+    do_POST = do_GET
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

@@ -51,6 +51,7 @@ async def test_sessions_with_their_figures_and_stop(serve: Serve) -> None:
     assert row["session_id"] == made["session_id"]
     assert row["status"] == "ready"
     assert row["doing"] == "idle"
+    assert row["picture"]
     assert row["figures"]["mouths_late"] == 0
     assert row["figures"]["rtt_ms"] is None
     assert made["engine_token"] not in str(row)
@@ -109,7 +110,7 @@ async def test_a_session_that_sleeps_has_no_picture(serve: Serve) -> None:
     path = f"/v1/admin/sessions/{made['session_id']}"
     await problem(await running.client.get(f"{path}/thumbnail.jpg"), 404, "no_picture")
     row = await (await running.client.get(path)).json()
-    assert (row["status"], row["doing"], row["figures"]) == ("asleep", None, None)
+    assert (row["status"], row["doing"], row["picture"], row["figures"]) == ("asleep", None, False, None)
 
 
 async def test_capacity_and_limits(serve: Serve) -> None:

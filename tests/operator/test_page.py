@@ -180,17 +180,23 @@ async def test_who_drains_is_told_who_waits_and_who_sleeps_is_not_counted_as_her
             body = {"avatar_id": "ada", "student_id": student, "wait": True}
             assert (await running.client.post("/v1/sessions", json=body)).status == 202
         page = await admin(running, open_page)
-        await expect(page.locator("#session-count")).to_have_text("3")
-        await expect(page.locator("#session-asleep")).to_be_hidden()
+        pictures: list[str] = []
+        page.on("request", lambda asked: pictures.append(asked.url) if "thumbnail" in asked.url else None)
+        await expect(page.locator(".card")).to_have_count(3)
+        await expect(page.locator(".card img:visible")).to_have_count(1)
+        await expect(page.locator("#session-count")).to_have_text("1")
+        await expect(page.locator("#session-beside")).to_have_text("2 in line")
         await expect(page.locator('[data-name="waiting"] .bar-value')).to_contain_text("2")
         await page.click("#drain")
         await expect(page.locator("#draining-line")).to_have_text("2 students wait in line: they lose their place.")
         await page.click("#drain-yes")
         await expect(page.locator("#state-words")).to_have_text("Draining: no new sessions · 1 session still runs")
         await expect(page.locator("#session-count")).to_have_text("1")
+        await expect(page.locator("#session-beside")).to_be_hidden()
     await reading
-    await expect(page.locator("#session-asleep")).to_have_text("and 1 asleep")
+    await expect(page.locator("#session-beside")).to_have_text("1 asleep")
     await expect(page.locator("#session-count")).to_have_text("0")
+    assert {url.split("/")[-2] for url in pictures} == {made["session_id"]}  # the only one with a picture
 
 
 async def _read(socket: ClientWebSocketResponse) -> None:

@@ -56,7 +56,8 @@ export const adminEn = {
 
   "admin.sessions": "Live sessions",
   "admin.noSessions": "Nobody is here now. Sessions appear by themselves.",
-  "admin.asleep": "and {n} asleep",
+  "admin.inLine": "{n} in line",
+  "admin.asleep": "{n} asleep",
   "admin.state.active": "Live",
   "admin.state.ready": "Nobody there yet",
   "admin.state.starting": "Starting",

@@ -56,7 +56,8 @@ export const adminZh = {
 
   "admin.sessions": "实时会话",
   "admin.noSessions": "现在没有人。新会话会自动出现。",
-  "admin.asleep": "另有 {n} 个休眠",
+  "admin.inLine": "{n} 个排队",
+  "admin.asleep": "{n} 个休眠",
   "admin.state.active": "直播中",
   "admin.state.ready": "还没有人进入",
   "admin.state.starting": "正在启动",
