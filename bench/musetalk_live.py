@@ -30,7 +30,7 @@ from bench import machine
 from bench.figures import Figure, table
 from bench.serving import Server, Session, prepared, server, shared
 from bench.soak.watcher import watching
-from server.settings import SessionSettings
+from server.setting_groups import SessionSettings
 
 AVATAR = "woman"
 JOIN, SETTLE, STAY = 8.0, 4.0, 4.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pipeline.hearing import Hearing
 from pipeline.recognise import Recogniser, WhisperRecogniser, WhisperSettings
 from pipeline.recognise_models import ModelMissing, find
-from server.settings import ListeningSettings
+from server.setting_groups import ListeningSettings
 
 if TYPE_CHECKING:
     from pipeline.conversation import Conversation

@@ -15,7 +15,7 @@ from structlog.typing import Processor
 from server.access.caller import CALLER
 from server.log_context import about
 from server.problems import Handler, route_of
-from server.settings import ServerSettings
+from server.setting_groups import ServerSettings
 from server.sparing import Sparing, UnreadableRequests
 
 log = structlog.get_logger(__name__)

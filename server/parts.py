@@ -21,7 +21,8 @@ from server.recorder.limits import Limits as RecordingLimits
 from server.recorder.outputs import Outputs
 from server.recorder.recorder import Recorder
 from server.recorder.shelf import Shelf
-from server.settings import LipSyncSettings, Settings, SettingsError, TutorSettings
+from server.setting_groups import LipSyncSettings, TutorSettings
+from server.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from pipeline.lipsync.musetalk.messages import WorkerSettings

@@ -22,7 +22,7 @@ from server.rtc.ice_servers import for_viewer
 from server.security import require_service, require_teacher, session_of
 from server.session_summary import summary, waiting
 from server.sessions import Session, iso
-from server.settings import TutorSettings
+from server.setting_groups import TutorSettings
 from server.tutors import cast
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]

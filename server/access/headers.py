@@ -6,7 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
-from server.settings import ServerSettings, Settings
+from server.setting_groups import ServerSettings
+from server.settings import Settings
 
 _CORS_EXPOSED = "Location, ETag, Link, Accept-Patch, Retry-After"
 

@@ -16,7 +16,8 @@ from server.access.key_file import KeyFileError
 from server.access.keys import Keys
 from server.access.limiter import Limiter, Rates
 from server.access.tokens import Tokens, secret_in
-from server.settings import AccessSettings, Settings, SettingsError
+from server.setting_groups import AccessSettings
+from server.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
 

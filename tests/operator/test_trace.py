@@ -148,7 +148,7 @@ def test_the_documented_search_finds_turns_in_either_form(form: str) -> None:
     pattern = re.search(r"grep -E '([^']+)'", (ROOT / "docs" / "operations.md").read_text())
     assert pattern is not None
     program = (
-        "import structlog; from server import logs; from server.settings import ServerSettings;"
+        "import structlog; from server import logs; from server.setting_groups import ServerSettings;"
         f"logs.configure(ServerSettings(log_format='{form}')); log = structlog.get_logger('x');"
         "log.info('turn', session='s1'); log.info('turned', session='s2'); log.info('request', route='turn')"
     )
