@@ -21,7 +21,7 @@ from server.access.keys import Keys
 from server.access.roles import ROLES, may
 from server.keys import BUILDER, KEYS
 from tests.access.conftest import Found
-from tests.rtc.clients import until
+from tests.rtc.clients import LIMIT, until
 from tests.server.conftest import Serve, problem
 
 
@@ -162,7 +162,7 @@ async def test_a_stream_ends_with_the_key_that_opened_it(school: Found, who: str
     key_file.remove(there.keys_file, there.keys["service"].split("_")[1])
     if who == "service":
         with pytest.raises(ClientPayloadError):
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(LIMIT):
                 await stream.content.readuntil(b"never")
         return
     await there.server.app[KEYS].renew()
@@ -182,7 +182,7 @@ async def test_the_stream_of_an_avatar_ends_with_the_key_too(school: Found, monk
     assert (await stream.content.readline()).startswith(b"data:")
     key_file.remove(there.keys_file, there.keys["teacher"].split("_")[1])
     with pytest.raises(ClientPayloadError):
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(LIMIT):
             await stream.content.readuntil(b"never")
 
 

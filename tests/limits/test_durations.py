@@ -12,7 +12,7 @@ from pipeline.events import ProcessingStatus, SpeechStarted
 from server.rtvi.translator import Translator
 from server.sessions import Session
 from tests.limits.conftest import Clock
-from tests.rtc.clients import until
+from tests.rtc.clients import LIMIT, until
 from tests.server.conftest import Running, Serve
 from tests.server.test_session_events import Reader, follow
 from tests.server.test_ws import heard
@@ -26,7 +26,7 @@ async def joined(server: Running, made: dict[str, Any]) -> None:
 async def everything(socket: ClientWebSocketResponse) -> list[dict[str, Any]]:
     """All messages until it is closed."""
     seen = []
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(LIMIT):
         while (message := await socket.receive()).type is WSMsgType.TEXT:
             seen.append(message.json())
     return seen

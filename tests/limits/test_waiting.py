@@ -12,7 +12,7 @@ from aiohttp import WSServerHandshakeError
 from server.limits import Refusal
 from server.sessions import Session
 from tests.limits.conftest import Clock
-from tests.rtc.clients import AiortcViewer, until
+from tests.rtc.clients import LIMIT, AiortcViewer, until
 from tests.server.conftest import Running, Serve, problem
 from tests.server.test_session_events import follow
 from tests.server.test_ws import heard
@@ -92,7 +92,7 @@ async def test_a_newcomer_never_takes_the_seat_of_who_waits(serve: Serve, monkey
 
     monkeypatch.setattr(server.sessions._lives, "_open", slowly)
     await end(server, talking)
-    await asyncio.wait_for(begun.wait(), 8)
+    await asyncio.wait_for(begun.wait(), LIMIT)
     assert (await (await server.client.get(f"/v1/sessions/{first['session_id']}")).json())["status"] == "starting"
     answer = await server.client.post("/v1/sessions", json={**WAIT, "wait": False})
     await problem(answer, 503, "at_capacity")

@@ -13,6 +13,8 @@ from av import AudioFrame, VideoFrame
 
 from server.rtc.private import OwnedConnect
 
+LIMIT = 30.0  # s, for what takes a moment where nobody else wants the machine
+
 
 class AiortcViewer:
     """`kinds`: what it asks for, in this order. frames, and samples with their energy, are what was decoded."""
@@ -36,7 +38,7 @@ class AiortcViewer:
     async def accept(self, answer: str) -> None:
         await self.pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 8.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = LIMIT) -> None:
         await until(condition, seconds)
 
     async def close(self) -> None:
@@ -68,7 +70,7 @@ class AiortcViewer:
         return (self.energy / self.samples) ** 0.5 if self.samples else 0.0
 
 
-async def until(condition: Callable[[], bool], seconds: float = 8.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = LIMIT) -> None:
     """Wait for a condition that some callback makes true; fail when it does not come."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 (the condition is any callback's doing)

@@ -18,6 +18,7 @@ from avatars.avatar import FPS
 from avatars.master import MASTER, MasterWriter
 from avatars.record import AvatarRecord
 from avatars.store import FACES, PREVIEW, AvatarStore, write_record
+from server import ws
 from server.app import build_app
 from server.keys import SESSIONS, STORE
 from server.sessions import Sessions
@@ -110,8 +111,12 @@ def settings_for(tmp_path: Path) -> Callable[..., Settings]:
 
 
 @pytest.fixture
-async def serve(tmp_path: Path, settings_for: Callable[..., Settings]) -> AsyncIterator[Serve]:
+async def serve(
+    tmp_path: Path, settings_for: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Serve]:
     """`await serve(sessions={"max_sessions": 1}, …)`: a running server with the ready avatar "ada"."""
+    # A test answers pings only while it reads from its socket, and may be held up elsewhere.
+    monkeypatch.setattr(ws, "HEARTBEAT_SECONDS", 60.0)
     clients: list[Client] = []
 
     async def start(**groups: dict[str, Any]) -> Running:

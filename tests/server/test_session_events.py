@@ -12,7 +12,7 @@ from aiohttp import ClientResponse
 from pipeline.events import Caption, ProcessingStatus
 from server import session_events
 from server.event_ring import EventRing
-from tests.rtc.clients import until
+from tests.rtc.clients import LIMIT, until
 from tests.server.conftest import Running, Serve, problem
 
 
@@ -26,7 +26,7 @@ class Reader:
     async def next(self) -> tuple[int | None, dict[str, Any]] | None:
         """The next event's id and data; None at the end of the stream."""
         fields: dict[str, str] = {}
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(LIMIT):
             while line := (await self.answer.content.readline()).decode():
                 name, _, value = line.rstrip("\n").partition(": ")
                 if line == "\n" and "data" in fields:

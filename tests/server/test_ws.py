@@ -13,12 +13,12 @@ from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
 from pipeline.events import Caption, Problem
 from server import outbox, ws
-from tests.rtc.clients import AiortcViewer, until
+from tests.rtc.clients import LIMIT, AiortcViewer, until
 from tests.server.conftest import Running, Serve, problem
 from tests.server.test_sessions import wav
 
 
-async def heard(socket: ClientWebSocketResponse, kind: str, seconds: float = 8.0) -> dict[str, Any]:
+async def heard(socket: ClientWebSocketResponse, kind: str, seconds: float = LIMIT) -> dict[str, Any]:
     """The next message of a type; others are passed over."""
     async with asyncio.timeout(seconds):
         while True:
