@@ -94,6 +94,7 @@ async def test_a_thumbnail_is_the_picture_of_the_moment_once_a_second(
 
     drawn = []
     monkeypatch.setattr("server.admin.pictures.draw", lambda live, shown: drawn.append(1) or b"new")
+    monkeypatch.setattr("server.admin.pictures.FRESH_SECONDS", 60.0)  # however long the next call takes
     assert await (await running.client.get(path)).read() == first
     assert not drawn
     await running.sessions.end(running.sessions.get(made["session_id"]), "deleted")

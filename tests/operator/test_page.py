@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientWebSocketResponse
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Request, expect
 
 from server.access import key_file
 from tests.operator.test_admin import age
@@ -32,7 +33,9 @@ async def admin(running: Running, open_page: OpenPage, **options: object) -> Pag
 
 async def test_the_day_of_an_operator(serve: Serve, open_page: OpenPage) -> None:
     """Sees who is there, stops one, prunes what nobody uses, looks up a setting, in both languages; drains."""
-    running = await serve(sessions={"max_sessions": 4}, webrtc={"turn_password": "turn-pass-word"})
+    running = await serve(
+        sessions={"max_sessions": 4, "first_seconds": 600}, webrtc={"turn_password": "turn-pass-word"}
+    )
     for avatar_id, days in (("bob", 40), ("cleo", 3)):
         age(running, avatar_id, days)
     page = await admin(running, open_page)
@@ -117,10 +120,11 @@ async def test_a_key_is_asked_for_once_and_another_roles_is_told_so(
 ) -> None:
     path = tmp_path / "keys.json"
     shown = {role: key_file.add(path, role, "")[1] for role in ("service", "admin")}
-    running = await serve(access={"keys_file": path})
+    running = await serve(access={"keys_file": path}, sessions={"first_seconds": 600})
     headers = {"Authorization": f"Bearer {shown['service']}"}
     await running.client.post("/v1/sessions", json={"avatar_id": "ada", "student_id": "s1"}, headers=headers)
     page = await admin(running, open_page)
+    questions = Questions(page)
     await expect(page.locator("#access")).to_be_visible()
     await page.click("#access [value=no]")
     await expect(page.locator("#other-key")).to_be_visible()
@@ -134,10 +138,10 @@ async def test_a_key_is_asked_for_once_and_another_roles_is_told_so(
     await expect(page.locator("#away-words")).to_have_text("This key may not see operations; use an admin's.")
     for part in ("#state", "#drain", "#capacity-title", "#config-title"):
         await expect(page.locator(part)).to_be_hidden()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    await questions.settle()
+    questions.asked.clear()
     await asyncio.sleep(5)  # twice the time between questions
-    assert asked == []
+    assert questions.asked == []
     await page.click("#other-key")
     await page.fill("#key", shown["admin"])
     await page.click("#access [value=yes]")
@@ -151,17 +155,16 @@ async def test_nothing_is_asked_while_nobody_looks_and_a_server_that_is_away_is_
 ) -> None:
     running = await serve()
     page = await admin(running, open_page)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    await until(lambda: sum("/v1/admin/sessions" in url for url in asked) >= 2)
-    await asyncio.sleep(0.8)  # it has its answers, and the next question is set
+    questions = Questions(page)
+    await until(lambda: sum("/v1/admin/sessions" in url for url in questions.asked) >= 2)
+    await questions.settle()  # it has its answers, and the next question is set
     await hide(page, hidden=True)
-    await asyncio.sleep(0.3)  # what is under way arrives
-    asked.clear()
+    await questions.settle()  # what is under way arrives
+    questions.asked.clear()
     await asyncio.sleep(2.5)
-    assert asked == []
+    assert questions.asked == []
     await hide(page, hidden=False)
-    await until(lambda: any("/v1/admin/sessions" in url for url in asked))
+    await until(lambda: any("/v1/admin/sessions" in url for url in questions.asked))
 
     await page.route("**/v1/admin/**", lambda route: route.abort())
     await expect(page.locator("#away-words")).to_contain_text("doesn't answer")
@@ -172,10 +175,11 @@ async def test_nothing_is_asked_while_nobody_looks_and_a_server_that_is_away_is_
 async def test_who_drains_is_told_who_waits_and_who_sleeps_is_not_counted_as_here(
     serve: Serve, open_page: OpenPage
 ) -> None:
-    running = await serve(sessions={"max_sessions": 1, "max_waiting": 3, "leave_seconds": 0.0})
+    limits = {"max_sessions": 1, "max_waiting": 3, "first_seconds": 600, "leave_seconds": 0.0}
+    running = await serve(sessions=limits)
     made = await running.session(student_id="li-wei")
     async with running.client.ws_connect(made["engine_url"]) as socket:
-        reading = asyncio.create_task(_read(socket))  # who answers no ping is taken to have left
+        reading = asyncio.create_task(_read(socket))
         for student in ("amara", "tom"):
             body = {"avatar_id": "ada", "student_id": student, "wait": True}
             assert (await running.client.post("/v1/sessions", json=body)).status == 202
@@ -202,6 +206,31 @@ async def test_who_drains_is_told_who_waits_and_who_sleeps_is_not_counted_as_her
 async def _read(socket: ClientWebSocketResponse) -> None:
     async for _ in socket:
         pass
+
+
+class Questions:
+    """What a page asks the server: `asked`, the addresses so far."""
+
+    def __init__(self, page: Page) -> None:
+        self.asked: list[str] = []
+        self._open: set[Request] = set()
+        self._moved = time.monotonic()
+        page.on("request", self._began)
+        for over in ("requestfinished", "requestfailed"):
+            page.on(over, self._ended)  # type: ignore[call-overload]
+
+    def _began(self, request: Request) -> None:
+        self.asked.append(request.url)
+        self._open.add(request)
+        self._moved = time.monotonic()
+
+    def _ended(self, request: Request) -> None:
+        self._open.discard(request)
+        self._moved = time.monotonic()
+
+    async def settle(self, seconds: float = 0.8) -> None:
+        """Until all is answered, and nothing was asked because of an answer for so long."""
+        await until(lambda: not self._open and time.monotonic() - self._moved >= seconds)
 
 
 async def hide(page: Page, *, hidden: bool) -> None:
