@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import av
 import numpy as np
@@ -20,29 +23,42 @@ from server.rtc.private import OwnedConnect
 from tests.recorder.films import Film, _take
 from tests.rtc.clients import until
 
-LISTEN_SECONDS = 20.0
+LISTEN_SECONDS = 30.0
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """None of those that the system gives away: it stays free, also while nobody listens on it for a while."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as found, contextlib.suppress(OSError):
+            found.bind(("127.0.0.1", port))
+            return port
+
+
+def _listens(port: int) -> bool:
+    """Whether somebody does. Asked of the system: who only tried to connect would be taken for the one stream."""
+    connections = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return any(int(fields[1].split(":")[1], 16) == port and fields[3] == "0A" for fields in connections)
 
 
 class RtmpReceiver:
-    """Takes one stream. `stop` closes the connection under it."""
+    """Takes one stream, from `listening` on. `stop` closes the connection under it."""
 
     def __init__(self, port: int, path: str = "live/key") -> None:
         self.film = Film("", [])
         self.error: Exception | None = None
         self.ended = threading.Event()
         self._stop = threading.Event()
+        self._port = port
         self._url = f"rtmp://127.0.0.1:{port}/{path}"
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    async def until(self, pictures: int, seconds: float = 20.0) -> None:
-        await until(lambda: len(self.film.pictures) >= pictures, seconds)
+    async def listening(self) -> None:
+        await until(lambda: _listens(self._port))
+
+    async def until(self, pictures: int) -> None:
+        await until(lambda: len(self.film.pictures) >= pictures)
 
     async def stop(self) -> None:
         self._stop.set()
