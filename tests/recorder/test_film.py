@@ -44,7 +44,7 @@ async def filming(folder: Path, codec: str = "h264") -> AsyncIterator[Camera]:
     try:
         yield Camera(path, film, writer, Tap(writer), failures)
     finally:
-        assert await writer.close(10)
+        assert await writer.close(30)
 
 
 @asynccontextmanager
@@ -116,17 +116,24 @@ async def test_a_stall_is_cut_out_and_what_is_said_in_it_is_not(show: OpenShow, 
 
 
 async def test_a_session_that_slept_goes_on_where_it_stopped(show: OpenShow, tmp_path: Path) -> None:
+    moments: list[float] = []
     async with filming(tmp_path) as camera:
         for word in ("one", "two"):
+            if moments:
+                await asyncio.sleep(1.0)  # it sleeps
             async with show() as stage:
+                moments.append(time.monotonic())
                 run = asyncio.create_task(camera.tap.run(stage.live))
                 await spoken(stage, word)
-            await asyncio.wait_for(run, 10)  # it ended with the session
+                moments.append(time.monotonic())
+            await asyncio.wait_for(run, 30)  # it ended with the session
+    begun, asleep, woken, over = moments
     film = read(camera.path)
     assert film.seconds > 2
     gaps = [b - a for (a, _), (b, _) in zip(film.pictures, film.pictures[1:], strict=False)]
     assert max(gaps) < 0.5, "what lies between the two is left out"
-    assert 1 < film.loud[-1] - film.loud[0] < 2
+    awake = asleep - begun + over - woken
+    assert 1 < film.loud[-1] - film.loud[0] < awake < over - begun - 1
 
 
 class SlowFilm(FilmFile):
@@ -162,7 +169,7 @@ async def test_a_disk_that_stands_still_costs_pictures_and_nothing_else(
         await seen.until(lambda: len(seen.pictures) >= count)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert await writer.close(10)
+    assert await writer.close(30)
     made = read(path)
     assert tap.lost == 1
     assert abs(made.pictures[-1][0] - made.sounds[-1][0]) < 0.3
@@ -179,6 +186,6 @@ async def test_a_disk_that_fails_is_told_once(show: OpenShow, tmp_path: Path) ->
         await seen.until(lambda: len(seen.pictures) >= count)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert await writer.close(10)
+    assert await writer.close(30)
     assert len(failures) == 1
     assert isinstance(failures[0], FileNotFoundError)
