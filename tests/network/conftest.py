@@ -22,7 +22,7 @@ __all__ = ["open_page"]
 
 HTTP = 9000
 START_SECONDS = 90.0
-WATCH_SECONDS = 40.0
+WATCH_SECONDS = 60.0
 
 
 @asynccontextmanager
@@ -64,7 +64,7 @@ async def watch(machine: Namespace, url: str, viewers: int = 1, seconds: float =
         env=_environment(),
     )
     try:
-        async with asyncio.timeout(WATCH_SECONDS + 2 * seconds):
+        async with asyncio.timeout(WATCH_SECONDS + 2 * seconds + 5 * viewers):
             told, wrong = await process.communicate()
     finally:
         await _end(process)

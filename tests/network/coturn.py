@@ -14,7 +14,7 @@ from tests.network.namespaces import Namespace
 
 SECRET = "north"
 PORT = 3478
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 
 
 @contextmanager

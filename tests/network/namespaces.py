@@ -16,7 +16,7 @@ from tests.debian import program
 from tests.needs import missing
 
 PREFIX = "lectern"
-SECONDS = 20.0
+SECONDS = 60.0
 
 _CLONE_NEWNET = 0x40000000
 _Any = TypeVar("_Any")

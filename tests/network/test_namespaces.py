@@ -11,12 +11,15 @@ from pathlib import Path
 from tests.network.namespaces import Network
 
 LEAVING = """
-import os, signal, subprocess, sys
+import os, signal, subprocess, sys, time
 from tests.network.namespaces import Network
 with Network() as network:
     machine = network.machine("left")
     words = ["ip", "netns", "exec", machine.name, "sleep", "300"]
     left = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    pids = ["ip", "netns", "pids", machine.name]
+    while str(left.pid) not in subprocess.run(pids, capture_output=True, text=True).stdout.split():
+        time.sleep(0.05)  # it is not in there yet
     print(machine.name, left.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """

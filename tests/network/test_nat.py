@@ -61,7 +61,7 @@ async def place(network: Network, tmp_path_factory: pytest.TempPathFactory) -> A
         yield Place(student, pupil, public, server_address)
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(400)  # they come one after the other
 async def test_six_open_ports_carry_twenty_four_viewers(place: Place) -> None:
     found = await watch(place.student, f"http://{place.public}:{HTTP}", viewers=24, kinds=["video"], frames=3)
     assert found["status"] == 201
