@@ -19,6 +19,8 @@ from tests.rtvi.conftest import Open, Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
+LIMIT = 40.0  # s, on a busy machine
+SOON = 15.0  # s, also: well before a connection that says nothing any more is given up
 REPLY = "Good morning. The sky is blue because the air scatters blue light more than red light. That is all."
 LONG = "First we look at the sky. " + " ".join(f"Then we count to number {n} and talk about it." for n in range(2, 40))
 
@@ -33,7 +35,7 @@ async def told(page: Page, kind: str) -> list[Any]:
     return list(await page.evaluate("kind => rtvi.events.filter(e => e.type === kind).map(e => e.data ?? null)", kind))
 
 
-async def tells(page: Page, kind: str, limit: float = 15.0, more: int = 1) -> list[Any]:
+async def tells(page: Page, kind: str, limit: float = LIMIT, more: int = 1) -> list[Any]:
     async def enough() -> bool:
         return len(await told(page, kind)) >= more
 
@@ -41,7 +43,7 @@ async def tells(page: Page, kind: str, limit: float = 15.0, more: int = 1) -> li
     return await told(page, kind)
 
 
-async def louder(page: Page, than: float, limit: float = 10.0) -> None:
+async def louder(page: Page, than: float, limit: float = LIMIT) -> None:
     async def loud() -> bool:
         return float(await page.evaluate("() => rtvi.loudness()")) > than
 
@@ -68,7 +70,7 @@ async def sees(page: Page, more: int, counter: str = "frames") -> None:
     async def seen() -> bool:
         return int(await page.evaluate(f"() => rtvi.{counter}()")) >= first + more
 
-    await until(seen, 10.0)
+    await until(seen, LIMIT)
 
 
 async def test_connect_ask_read_hear_see_and_leave(site: Site, open_client: Open) -> None:
@@ -94,7 +96,7 @@ async def test_connect_ask_read_hear_see_and_leave(site: Site, open_client: Open
     await tells(page, "BotStartedSpeaking")
     await louder(page, 0.01)
     await sees(page, 25)  # the face goes on with words
-    await tells(page, "BotStoppedSpeaking", 30.0)
+    await tells(page, "BotStoppedSpeaking")
     assert (await told(page, "UserLlmText")) == [{"text": "Why is the sky blue?"}]
     assert "".join(each["text"] for each in await told(page, "BotLlmText")) == REPLY
     assert " ".join(each["text"] for each in await told(page, "BotTtsText")) == REPLY
@@ -110,7 +112,7 @@ async def test_connect_ask_read_hear_see_and_leave(site: Site, open_client: Open
     assert await told(page, "Error") == await told(page, "MessageError") == []
 
     await page.evaluate("() => rtvi.client.disconnect()")
-    await until(lambda: site.app[SESSIONS].connected(session) == site.app[PEERS].count() == 0, 3.0)
+    await until(lambda: site.app[SESSIONS].connected(session) == site.app[PEERS].count() == 0, SOON)
     assert session.listeners == set()
     assert not session.ended
 
@@ -129,7 +131,7 @@ async def test_the_clients_own_start_then_an_interruption_and_an_asking_over(sit
     assert done["generation"] >= 1
     await tells(page, "BotStoppedSpeaking")
     heard = len(await told(page, "BotTtsText"))
-    assert await falls_silent(page) < 1.0
+    assert await falls_silent(page) < 3.0  # of more than a minute that it had still to say
     assert len(await told(page, "BotTtsText")) == heard
     outputs = await told(page, "BotOutput")
     assert outputs[-1]["spoken_status"] != "completed" or outputs[-1]["text"] in LONG[:300]
@@ -156,7 +158,7 @@ async def test_the_clients_own_start_then_an_interruption_and_an_asking_over(sit
     await page.evaluate("() => rtvi.client.disconnectBot()")
     await tells(page, "BotDisconnected")
     await tells(page, "Disconnected")
-    await until(lambda: site.app[PEERS].count() == 0, 3.0)
+    await until(lambda: site.app[PEERS].count() == 0, SOON)
 
 
 async def test_a_lost_connection_is_made_again_and_a_session_that_ends_lets_the_client_go(
@@ -170,7 +172,7 @@ async def test_a_lost_connection_is_made_again_and_a_session_that_ends_lets_the_
     await sees(page, 5)
     # What the transport does by itself 5 s after its network broke.
     await page.evaluate("() => rtvi.client._transport.attemptReconnection(true)")
-    await until(lambda: [e.id for e in site.app[PEERS].of(session.id)] not in ([], [first.id]), 5.0)
+    await until(lambda: [e.id for e in site.app[PEERS].of(session.id)] not in ([], [first.id]), SOON)
     await sees(page, 25, "decoded")  # the client tells no new track: it forgets it with the old one's end
     (second,) = site.app[PEERS].of(session.id)
     await until(lambda: second.peer.state == "connected")
@@ -209,15 +211,15 @@ async def test_talking(site: Site, open_client: Open) -> None:
     await connect(page, endpoint)
     await sees(page, 5)
     await page.evaluate("() => rtvi.speak()")
-    await tells(page, "UserStartedSpeaking", 20.0)
-    await tells(page, "BotStartedSpeaking", 30.0)
+    await tells(page, "UserStartedSpeaking")
+    await tells(page, "BotStartedSpeaking")
     transcripts = await told(page, "UserTranscript")
     assert [each["final"] for each in transcripts][-1:] == [True]
     assert re.findall(r"[a-z]+", transcripts[-1]["text"].lower()) == ["what", "do", "plants", "need", "to", "grow"]
     assert transcripts[-1]["user_id"] == "s1"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", transcripts[-1]["timestamp"])
-    await tells(page, "BotStoppedSpeaking", 30.0)
+    await tells(page, "BotStoppedSpeaking")
     assert len(await told(page, "UserStoppedSpeaking")) == len(await told(page, "UserStartedSpeaking")) == 1
     assert " ".join(each["text"] for each in await told(page, "BotTtsText")) == "They need water, air and light."
     await page.evaluate("() => rtvi.client.disconnect()")
-    await until(lambda: site.app[SESSIONS].connected(session) == 0, 3.0)
+    await until(lambda: site.app[SESSIONS].connected(session) == 0, SOON)
