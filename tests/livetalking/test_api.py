@@ -11,6 +11,7 @@ import pytest
 
 from tests.livetalking.client import LiveTalkingClient
 from tests.recorder.films import read
+from tests.recorder.test_api import filmed
 from tests.rtc.clients import until
 from tests.server.conftest import Running, Serve
 from tests.server.test_sessions import wav
@@ -75,8 +76,8 @@ async def test_the_whole_flow(serve: Serve, join: Join, tmp_path: Path) -> None:
 
     assert await client.post("/record", type="start_record") == OK
     assert await client.post("/record", type="start_record") == OK
-    frames = client.viewer.frames
-    await client.viewer.until(lambda: client.viewer.frames >= frames + 25, 20)
+    assert session.recording_id is not None
+    await filmed(server, session.recording_id, 0.6)
     assert await client.post("/record", type="end_record") == OK
     assert await client.post("/record", type="end_record") == OK
     film = await server.client.get(f"/record/{client.sessionid}")
@@ -85,7 +86,7 @@ async def test_the_whole_flow(serve: Serve, join: Join, tmp_path: Path) -> None:
     assert read(tmp_path / "film.mp4").seconds > 0.5
 
     await client.close()
-    await until(lambda: server.sessions.all() == [], 20)
+    await until(lambda: server.sessions.all() == [])
     assert live.closed, "a session ends with its connection"
     failed(await client.post("/human", text="Hello?", type="echo"), 404, "session_not_found")
     assert (await server.client.get(f"/record/{client.sessionid}")).status == 200, "its recording stays"

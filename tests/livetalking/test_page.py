@@ -67,4 +67,4 @@ async def test_a_livetalking_page_connects_unchanged(serve: Serve) -> None:
         assert server.lives[0].said == [("Good morning.", None)]
         await expect(page.locator("#told")).to_have_text("Good morning.")
         assert await page.evaluate("speaking()") is True
-    await until(lambda: server.sessions.all() == [], 20)
+    await until(lambda: server.sessions.all() == [])

@@ -45,11 +45,11 @@ async def shown(server: Running, recording_id: str) -> dict[str, Any]:
 async def filmed(server: Running, recording_id: str, seconds: float = 0.5) -> None:
     """Wait until so much of it is there."""
     shoot = next(each for each in server.app[RECORDER]._shoots.values() if each.record.id == recording_id)
-    await until(lambda: shoot.film.seconds >= seconds, 20)
+    await until(lambda: shoot.film.seconds >= seconds)
 
 
 async def until_state(server: Running, recording_id: str, state: str) -> dict[str, Any]:
-    await until(lambda: server.app[RECORDER].find(recording_id).state == state, 20)
+    await until(lambda: server.app[RECORDER].find(recording_id).state == state)
     return await shown(server, recording_id)
 
 
