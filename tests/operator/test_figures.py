@@ -89,7 +89,7 @@ async def test_a_viewers_first_picture_and_its_packets(serve: Serve) -> None:
         answer = await running.client.post(made["whep_url"], data=await viewer.offer(), headers=headers)
         assert answer.status == 201
         await viewer.accept(await answer.text())
-        await viewer.until(lambda: viewer.frames >= 3, 20)
+        await viewer.until(lambda: viewer.frames >= 3)
         during = await figures(running.client)
         assert during["lectern_first_frame_seconds_count{since=offer}"] == 1
         assert during["lectern_first_frame_seconds_count{since=session}"] == 1
@@ -203,22 +203,28 @@ async def test_the_pulse_counts_pictures_and_tells_a_late_loop(serve: Serve) -> 
     made = await running.session()
     session = running.sessions.get(made["session_id"])
     late: list[float] = []
-    pulse = Pulse(running.sessions, running.app[PEERS], late=late.append)
-    base, begun = running.lives[0].stats(), time.monotonic()
+    now = [time.monotonic()]  # when the pulse looked at the clock last
+
+    def clock() -> float:
+        now[0] = time.monotonic()
+        return now[0]
+
+    pulse = Pulse(running.sessions, running.app[PEERS], late=late.append, clock=clock)
+    base, begun = running.lives[0].stats(), now[0]
 
     def stats_of_now() -> SessionStats:
-        return dataclasses.replace(base, pictures=int((time.monotonic() - begun) * 25))
+        return dataclasses.replace(base, pictures=int((now[0] - begun) * 25))
 
     running.lives[0].stats = stats_of_now  # type: ignore[method-assign]
     assert pulse.fps(session.id) is None
     await pulse.start()
     try:
-        await until(lambda: pulse.fps(session.id) is not None, 10)
+        await until(lambda: pulse.fps(session.id) is not None)
         rate = pulse.fps(session.id)
         assert rate is not None
         assert rate == pytest.approx(25, abs=1.1)
         time.sleep(1.3)  # noqa: ASYNC251 - the loop stands still
-        await until(lambda: max(late) > 0.2, 10)
+        await until(lambda: max(late) > 0.2)
     finally:
         await pulse.close()
     assert pulse.link(session.id).viewers == 0
