@@ -24,13 +24,14 @@ LONGEST = 8.0
 """Seconds after the start within which the server is killed."""
 
 PICTURE = ROOT / "static" / "sample" / "tutor.jpg"
-READY_SECONDS = 90.0
+READY_SECONDS = 200.0
 
 
 @dataclass(slots=True)
 class Promised:
     """What the server has answered for. tutors: by id as last acknowledged; None: deleted. unsure: ids with a request
-    under way when the server died, either outcome is right. ready: avatars that were told to be finished.
+    under way when the server died, or that it had no time for: either outcome is right. ready: avatars that were told
+    to be finished.
     """
 
     tutors: dict[str, str | None] = field(default_factory=dict)
@@ -79,7 +80,7 @@ async def _round(
     running: Server, promised: Promised, losses: Losses, dice: random.Random, number: int, *, last: bool
 ) -> None:
     """Look whether everything is there; then work on it until the server is killed in the midst of that."""
-    async with aiohttp.ClientSession(running.url, timeout=aiohttp.ClientTimeout(total=20)) as http:
+    async with aiohttp.ClientSession(running.url, timeout=aiohttp.ClientTimeout(total=60)) as http:
         await _check(http, promised, losses, number)
         if last:
             return
@@ -160,7 +161,7 @@ async def _get(http: aiohttp.ClientSession, path: str) -> Any:
 async def _tutors(http: aiohttp.ClientSession, promised: Promised, dice: random.Random, number: int) -> None:
     """Make, rename and delete tutors without a pause, noting what is acknowledged."""
     for count in range(100_000):
-        known = [each for each, name in promised.tutors.items() if name is not None]
+        known = [each for each, name in promised.tutors.items() if name is not None and each not in promised.unsure]
         act = dice.choice(["make", "make", "rename", "delete"]) if known else "make"
         tutor_id = f"t{number}-{count}" if act == "make" else dice.choice(known)
         name = None if act == "delete" else f"Name {number} {count}"
@@ -172,6 +173,8 @@ async def _tutors(http: aiohttp.ClientSession, promised: Promised, dice: random.
         }[act]()
         promised.tutors.setdefault(tutor_id, None)
         async with request as answer:
+            if answer.status == 503:  # the disk is slow: what became of it is seen in the next round
+                continue
             if answer.status not in (200, 201, 204):
                 raise RuntimeError(f"{act} {tutor_id}: {answer.status} {await answer.text()}")
         promised.tutors[tutor_id] = name

@@ -217,7 +217,7 @@ class Questions:
         self._moved = time.monotonic()
         page.on("request", self._began)
         for over in ("requestfinished", "requestfailed"):
-            page.on(over, self._ended)  # type: ignore[call-overload]
+            page.on(over, self._ended)
 
     def _began(self, request: Request) -> None:
         self.asked.append(request.url)
