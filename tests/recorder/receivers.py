@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
-import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,15 +21,6 @@ from tests.recorder.films import Film, _take
 from tests.rtc.clients import until
 
 LISTEN_SECONDS = 30.0
-
-
-def free_port() -> int:
-    """None of those that the system gives away: it stays free, also while nobody listens on it for a while."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as found, contextlib.suppress(OSError):
-            found.bind(("127.0.0.1", port))
-            return port
 
 
 def _listens(port: int) -> bool:

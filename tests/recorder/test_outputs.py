@@ -26,7 +26,8 @@ from server.recorder import output as outputs
 from server.recorder.whip import WhipLink
 from server.rtc.settings import RtcSettings
 from tests.pipeline.conftest import OpenShow
-from tests.recorder.receivers import RtmpReceiver, free_port, whip_endpoint
+from tests.ports import free_port
+from tests.recorder.receivers import RtmpReceiver, whip_endpoint
 from tests.rtc.clients import until
 from tests.rtc.fakes import FakeLive
 from tests.server.conftest import Running, Serve, problem
@@ -65,13 +66,13 @@ async def test_rtmp_brings_picture_and_sound_of_one_instant(show: OpenShow) -> N
     async with show() as stage:
         link = RtmpLink(f"rtmp://127.0.0.1:{port}/live/key")
         pushing = asyncio.create_task(link.push(stage.live, connected.set))  # type: ignore[arg-type]
-        await asyncio.wait_for(connected.wait(), 20)
+        await asyncio.wait_for(connected.wait(), 30)
         await receiver.until(10)
         await stage.event(SpeechEnded, stage.live.say("one two three"))
         await receiver.until(len(receiver.film.pictures) + 25)
         pushing.cancel()
         await asyncio.gather(pushing, return_exceptions=True)
-    await until(receiver.ended.is_set, 20)
+    await until(receiver.ended.is_set)
     film = receiver.film
     assert film.codecs == ["h264", "aac"]
     assert len(film.loud) > 15
@@ -97,15 +98,15 @@ async def test_rtmp_comes_back_and_disturbs_nobody(serve: Serve) -> None:
     assert broken["last_error"]["code"] in ("broken", "unreachable", "refused")
     began = time.monotonic()
     for _ in range(25):  # who watches the session notices nothing
-        await asyncio.wait_for(watching.video(), 5)
-    assert time.monotonic() - began < 5
+        await asyncio.wait_for(watching.video(), 8)
+    assert time.monotonic() - began < 8  # a second, where one that connects does not hold it up for ten
     second = RtmpReceiver(port, f"live/{KEY}")
     await second.until(10)
     again = await until_state(server, made["session_id"], output["output_id"], "live")
     assert again["attempts"] >= 2
     assert second.film.loud
     await server.client.delete(f"/v1/sessions/{made['session_id']}/outputs/{output['output_id']}")
-    await until(second.ended.is_set, 20)
+    await until(second.ended.is_set)
 
 
 async def test_whip_brings_picture_and_sound_and_comes_back(serve: Serve) -> None:
@@ -113,13 +114,13 @@ async def test_whip_brings_picture_and_sound_and_comes_back(serve: Serve) -> Non
     made = await server.session()
     async with whip_endpoint() as endpoint:
         output = await begin(server, made["session_id"], type="whip", url=endpoint.url, token=TOKEN)
-        await until(lambda: len(endpoint.calls) == 1, 20)
+        await until(lambda: len(endpoint.calls) == 1)
         call = endpoint.calls[0]
-        await until(lambda: call.pictures >= 10 and call.loudness > 0.1, 20)
+        await until(lambda: call.pictures >= 10 and call.loudness > 0.1)
         assert call.headers["Authorization"] == f"Bearer {TOKEN}"
         assert (await until_state(server, made["session_id"], output["output_id"], "live"))["attempts"] == 1
         await call.close()  # the server goes away
-        await until(lambda: len(endpoint.calls) == 2 and endpoint.calls[1].pictures >= 5, 20)
+        await until(lambda: len(endpoint.calls) == 2 and endpoint.calls[1].pictures >= 5)
         shown = await until_state(server, made["session_id"], output["output_id"], "live")
         assert shown["last_error"]["code"] == "broken"
         assert len(endpoint.deleted) == 1, "what was made for the first connection"
@@ -141,7 +142,7 @@ async def test_an_output_keeps_its_session_awake_and_ends_with_it(serve: Serve) 
             output = await begin(server, made["session_id"], type="whip", url=endpoint.url)
             told = await socket.receive_json(timeout=10)
             assert told == {"type": "output_started", "output_id": output["output_id"]}
-        await until(lambda: bool(endpoint.calls) and endpoint.calls[0].pictures >= 10, 20)
+        await until(lambda: bool(endpoint.calls) and endpoint.calls[0].pictures >= 10)
         assert (await (await server.client.get(url)).json())["outputs"] == 1
         assert not server.lives[0].closed
         assert (await server.client.delete(url)).status == 204
