@@ -17,7 +17,7 @@ from tests.pages.test_real import record
 from tests.pages.waiting import until
 from tests.rtvi.conftest import Open, Site
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 
 LIMIT = 40.0  # s, on a busy machine
 SOON = 15.0  # s, also: well before a connection that says nothing any more is given up
