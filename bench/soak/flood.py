@@ -19,8 +19,8 @@ RATE = 500.0
 SETTLE = 3.0
 
 
-async def measure(server: Server, avatar_id: str, seconds: float, rate: float = RATE) -> list[Figure]:
-    """A speaking session, watched, first alone and then beside the flood, for `seconds` each. rate: of requests."""
+async def measure(server: Server, avatar_id: str, seconds: float) -> list[Figure]:
+    """A speaking session, watched, first alone and then beside the flood, for `seconds` each."""
     session = server.session(avatar_id)
     server.talk(session, (2 * seconds + 15) / 60)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as http, watching(http, session) as seen:
@@ -30,9 +30,9 @@ async def measure(server: Server, avatar_id: str, seconds: float, rate: float = 
         calm = seen.missing(alone, time.monotonic())
         before = server.call("GET", f"/v1/sessions/{session.id}/stats")["live"]
         began = time.monotonic()
-        told = await _flood(server.url, session.id, rate, seconds)
+        told = await _flood(server.url, session.id, seconds)
         ended = time.monotonic()
-        missing, gap, pictures = (
+        missing, gap, rate = (
             seen.missing(began, ended),
             seen.longest_gap(began, ended) * 1000,
             seen.rate(began, ended),
@@ -45,11 +45,7 @@ async def measure(server: Server, avatar_id: str, seconds: float, rate: float = 
     note = ", ".join(f"{status}: {count}" for status, count in sorted(answers.items()))
     return [
         Figure(
-            "malformed requests beside a session",
-            f"{rate:.0f} a second",
-            f"{sent / told['seconds']:.0f} a second",
-            None,
-            note,
+            "malformed requests beside a session", "500 a second", f"{sent / told['seconds']:.0f} a second", None, note
         ),
         Figure("of them not refused", "none", f"{wrong} of {sent}", wrong == 0),
         Figure(
@@ -57,13 +53,13 @@ async def measure(server: Server, avatar_id: str, seconds: float, rate: float = 
             "none",
             f"{missing}",
             missing == 0,
-            f"{pictures:.2f} a second, longest gap {gap:.0f} ms; lost in the time before: {calm}; {own}",
+            f"{rate:.2f} a second, longest gap {gap:.0f} ms; lost in the time before: {calm}; {own}",
         ),
     ]
 
 
-async def _flood(url: str, session: str, rate: float, seconds: float) -> dict[str, Any]:
-    arguments: Iterable[str] = ("-m", "bench.soak.malformed", url, session, str(rate), str(seconds))
+async def _flood(url: str, session: str, seconds: float) -> dict[str, Any]:
+    arguments: Iterable[str] = ("-m", "bench.soak.malformed", url, session, str(RATE), str(seconds))
     process = await asyncio.create_subprocess_exec(
         sys.executable, *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL
     )
