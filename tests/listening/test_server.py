@@ -154,7 +154,7 @@ async def followed(client: Client, session: dict[str, Any]) -> list[dict[str, An
     url = f"/v1/sessions/{session['session_id']}/events"
     answer = await client.get(url, headers={"Last-Event-ID": "0"})
     events = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         async for line in answer.content:
             if line.startswith(b"data: "):
                 events.append(json.loads(line[6:]))

@@ -21,6 +21,7 @@ from server.rtc.peer import Peer
 from server.rtc.private_ice import NoPortError
 from server.rtc.registry import Entry, PeerRegistry, TooManyPeersError
 from server.rtc.settings import RtcSettings
+from tests.loop_time import LoopTime
 from tests.rtc.clients import AiortcViewer, until
 from tests.rtc.fakes import FakeLive
 
@@ -63,7 +64,7 @@ async def test_a_second_viewer_costs_no_second_encode_and_starts_at_once(
     first, _ = await watch(peers, live, viewers)
     await until(lambda: first.frames >= 15)
     late, _ = await watch(peers, live, viewers)
-    await until(lambda: late.frames >= 3 and late.samples > 0, 3)
+    await until(lambda: late.frames >= 3 and late.samples > 0)
     encoded, begun = live.pictures, time.monotonic()
     seen = first.frames, late.frames
     await until(lambda: first.frames >= seen[0] + 20 and late.frames >= seen[1] + 20)
@@ -111,9 +112,9 @@ async def test_pli_and_fir_ask_the_session_for_a_keyframe(
     await until(lambda: viewer.frames >= 3)
     before = live.keys_requested
     await tell(viewer, RTCP_PSFB_PLI)
-    await until(lambda: live.keys_requested == before + 1, 2)
+    await until(lambda: live.keys_requested == before + 1)
     await tell(viewer, RTCP_PSFB_FIR)
-    await until(lambda: live.keys_requested == before + 2, 2)
+    await until(lambda: live.keys_requested == before + 2)
     assert (await entry.peer.stats()).keys_wanted == before + 2
 
 
@@ -125,7 +126,7 @@ async def test_the_viewers_estimate_reaches_the_session(
     ssrc = receiver_of(viewer, "video").getSynchronizationSources()[0].source
     await tell(viewer, RTCP_PSFB_APP, pack_remb_fci(777_000, [ssrc]), media_ssrc=0)
     (place,) = live.viewers
-    await until(lambda: any(abs(bitrate - 777_000) < 2000 for bitrate in place.estimates), 2)
+    await until(lambda: any(abs(bitrate - 777_000) < 2000 for bitrate in place.estimates))
     assert (await entry.peer.stats()).estimate is not None
 
 
@@ -151,7 +152,9 @@ async def test_a_viewer_whose_network_vanishes_is_noticed_and_one_that_lives_sta
         await until(lambda: gone.frames >= 3 and stays.frames >= 3)
         for protocol in receiver_of(gone, "video").transport.transport._connection._protocols:
             protocol.transport.abort()
-        await until(lambda: peers.count() == 1, 6)
+        async with LoopTime() as took:
+            await until(lambda: peers.count() == 1)
+        assert took.seconds < 6
         assert entry.peer.reason == "vanished"
         assert len(live.viewers) == 1
         seen = stays.frames
@@ -166,7 +169,9 @@ async def test_an_offer_whose_viewer_never_comes_is_given_up(live: FakeLive, vie
     viewer = AiortcViewer()
     viewers.append(viewer)
     entry, _ = await peers.connect("s", live, "h264", await viewer.offer())
-    await until(lambda: peers.count() == 0, 3)
+    async with LoopTime() as took:
+        await until(lambda: peers.count() == 0)
+    assert took.seconds < 3
     assert entry.peer.reason == "never_connected"
     assert live.joins == 0
     await peers.close()
@@ -240,19 +245,19 @@ async def test_all_viewers_share_one_port_of_the_range_and_its_end_is_told(
     viewers.append(viewer)
     offer = await viewer.offer()
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: [])
-    peers = PeerRegistry(RtcSettings(port_min=47310, port_max=47311))
+    peers = PeerRegistry(RtcSettings(port_min=27310, port_max=27311))
     try:
         for _ in range(3):
             _, answer = await peers.connect("s", live, "h264", offer)
-            assert named(answer) == [("127.0.0.1", 47310)]
+            assert named(answer) == [("127.0.0.1", 27310)]
         await peers.close_session("s")
         with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as other:
-            other.bind(("127.0.0.1", 47310))  # free again; and now another program has it
+            other.bind(("127.0.0.1", 27310))  # free again; and now another program has it
             _, answer = await peers.connect("s", live, "h264", offer)
-            assert named(answer) == [("127.0.0.1", 47311)]
+            assert named(answer) == [("127.0.0.1", 27311)]
             await peers.close_session("s")
             with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as another:
-                another.bind(("127.0.0.1", 47311))
+                another.bind(("127.0.0.1", 27311))
                 with pytest.raises(NoPortError):
                     await peers.connect("s", live, "h264", offer)
         await peers.connect("s", live, "h264", offer)
@@ -283,12 +288,17 @@ async def test_a_machine_without_a_network_still_has_loopback(
     await until(lambda: viewer.frames >= 3)
 
 
-async def test_trickled_candidates_are_checked_and_names_are_passed_over(live: FakeLive) -> None:
+async def test_trickled_candidates_are_checked_and_names_are_passed_over(
+    live: FakeLive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def looked_up(connection: Any) -> None:
+        raise AssertionError("a name was looked up")
+
+    monkeypatch.setattr(aioice.ice, "get_or_create_mdns_protocol", looked_up)
     viewer = AiortcViewer()
     peer = Peer(live, "h264", RtcSettings(), MediaPorts((0,)))
     try:
         await peer.answer(await viewer.offer())
-        begun = time.monotonic()
         await peer.add_candidate(
             "candidate:1 1 udp 2113937151 0a1b2c3d-1111-2222-3333-444455556666.local 5000 typ host"
         )
@@ -296,7 +306,6 @@ async def test_trickled_candidates_are_checked_and_names_are_passed_over(live: F
         await peer.add_candidate("")
         for i in range(100):
             await peer.add_candidate(f"candidate:1 1 udp 2113937151 192.0.2.9 {5000 + i} typ host")
-        assert time.monotonic() - begun < 1, "no name was looked up"
         connection = peer._pc.getTransceivers()[0].receiver.transport.transport._connection
         assert len(connection.remote_candidates) <= 32
         for garbage in ("candidate:1", "candidate:x y z", "hello there how are you doing my old friend"):
@@ -317,8 +326,7 @@ async def test_closing_in_the_middle_of_the_handshake_leaves_no_task(live: FakeL
         await peer.close()
         await peer.close()
         await viewer.close()
-    await asyncio.sleep(0)
-    assert asyncio.all_tasks() <= before
+    await until(lambda: asyncio.all_tasks() <= before)
     assert not live.viewers
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -19,6 +18,7 @@ from pipeline.voices.book import BUILT_IN, VoiceBook
 from pipeline.voices.hibari import HibariVoice
 from pipeline.voices.hibari_model import HibariModel
 from pipeline.voices.voice import VoiceError
+from tests.loop_time import LoopTime
 from tests.voices.fakes import WORD_SECONDS, FakeEdge, FakeVoice
 
 
@@ -46,7 +46,7 @@ class Heard:
         return sum(len(chunk.pcm) for chunk in self.chunks) / SAMPLE_RATE
 
     async def listen(self, speaker: Speaker, text: str, voice: str | None = None) -> Heard:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             async for chunk in speaker.speak(text, voice=voice, on_problem=self.problems.append, utterance_id="u1"):
                 self.chunks.append(chunk)
         return self
@@ -102,7 +102,7 @@ async def test_a_pause_of_a_voice_without_phonemes_claims_none() -> None:
 
 async def test_no_more_is_made_than_two_seconds_ahead(built_in: FakeVoice) -> None:
     stream = Speaker(book_of(built_in)).speak("word " * 40 + ". Next one.", on_problem=lambda _: None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await anext(stream)
         for _ in range(200):
             await asyncio.sleep(0)
@@ -113,7 +113,7 @@ async def test_no_more_is_made_than_two_seconds_ahead(built_in: FakeVoice) -> No
 
 async def test_the_next_sentence_is_made_while_the_first_is_taken(built_in: FakeVoice) -> None:
     stream = Speaker(book_of(built_in)).speak("One two. Three four. Five.", on_problem=lambda _: None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await anext(stream)
         for _ in range(50):
             await asyncio.sleep(0)
@@ -123,7 +123,7 @@ async def test_the_next_sentence_is_made_while_the_first_is_taken(built_in: Fake
 
 async def test_closing_stops_the_voice(built_in: FakeVoice) -> None:
     stream = Speaker(book_of(built_in)).speak("word " * 40, on_problem=lambda _: None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await anext(stream)
         assert built_in.open == 1
         await stream.aclose()
@@ -133,7 +133,7 @@ async def test_closing_stops_the_voice(built_in: FakeVoice) -> None:
 async def test_cancelling_the_listener_stops_the_voice(built_in: FakeVoice) -> None:
     built_in.gate = asyncio.Event()
     task = asyncio.create_task(Heard().listen(Speaker(book_of(built_in)), "Hello."))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not built_in.open:  # noqa: ASYNC110 - it turns the loop until the voice is asked
             await asyncio.sleep(0)
         task.cancel()
@@ -153,11 +153,11 @@ async def test_a_voice_that_cannot_be_reached_is_replaced_in_the_same_sentence(b
 
 async def test_a_voice_that_says_nothing_is_replaced_within_two_seconds(built_in: FakeVoice) -> None:
     other = FakeVoice("fake:mute", gate=asyncio.Event())
-    begin = time.monotonic()
     stream = Speaker(book_of(built_in, other)).speak("One two.", voice="fake:mute", on_problem=lambda _: None)
-    async with asyncio.timeout(10):
-        chunk = await anext(stream)
-        assert time.monotonic() - begin < 2.5  # 1.9 s and a busy machine
+    async with asyncio.timeout(30):
+        async with LoopTime() as took:
+            chunk = await anext(stream)
+        assert took.seconds < 2
         assert chunk.words[0].text == "One"
         await stream.aclose()
     assert other.open == 0
@@ -358,7 +358,7 @@ async def test_tokens_are_spoken_before_the_text_is_complete(built_in: FakeVoice
         yield " are you?"
 
     stream = Speaker(book_of(built_in)).speak(tokens(), on_problem=lambda _: None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         first = await anext(stream)
         assert first.words[0].text == "Hello"
         more.set()
@@ -381,13 +381,13 @@ async def test_edge_hangs_and_the_real_built_in_voice_takes_over(edge: FakeEdge,
     assert isinstance(built_in, HibariVoice)
     built_in._model = model
     heard = Heard()
-    begin = time.monotonic()
     stream = Speaker(book).speak(
         "Hello there, this goes on.", voice="en-US-AriaNeural", on_problem=heard.problems.append
     )
-    async with asyncio.timeout(10):
-        first = await anext(stream)
-        assert time.monotonic() - begin < 2.5  # 1.8 s, the built-in voice's 50 ms and a busy machine
+    async with asyncio.timeout(30):
+        async with LoopTime() as took:
+            first = await anext(stream)
+        assert took.seconds < 2.5  # 1.8 s, the built-in voice's 50 ms and a busy machine
         heard.chunks = [first, *[chunk async for chunk in stream]]
     await book.close()
     assert heard.text == "Hello there, this goes on."
