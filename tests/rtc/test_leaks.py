@@ -37,7 +37,7 @@ async def test_twenty_viewers_leave_no_socket_task_or_thread(peers: PeerRegistry
     before = held()
     for turn in range(20):
         await come_and_go(peers, live, turn % 3)
-    await until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)), 3)
+    await until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
     assert not live.viewers
 
 
@@ -56,7 +56,7 @@ async def test_a_session_that_ends_while_its_viewer_is_answered_leaves_no_socket
         for _ in range(steps):
             await asyncio.sleep(0)
         await peers.close_session("s")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             outcome, *_ = await asyncio.gather(joining, return_exceptions=True)
         if isinstance(outcome, SessionClosed):
             ended += 1
@@ -65,5 +65,5 @@ async def test_a_session_that_ends_while_its_viewer_is_answered_leaves_no_socket
         await peers.close_session("s")
         assert peers.count() == 0
     assert ended
-    await until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)), 3)
+    await until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
     await viewer.close()

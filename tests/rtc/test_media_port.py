@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from collections.abc import AsyncIterator, Iterator
 
@@ -87,7 +88,7 @@ class Sender:
         self._port._received = received  # type: ignore[method-assign]
         for data in (*datagrams, b"last"):
             await asyncio.get_running_loop().sock_sendto(self.socket, data, self._port.name)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await done.wait()
         del self._port._received
 
@@ -120,7 +121,7 @@ async def test_each_datagram_comes_to_the_connection_whose_credentials_its_sende
     assert a.got == [RTP + b"anna"]
     assert b.got == [b"\x16ben", RTP + b"ben"]
     way.sendto(b"to anna", anna.address)
-    await until(lambda: bool(sockets[0].recv(100, socket.MSG_PEEK)))
+    await until(lambda: bool(select.select([anna.socket], [], [], 0)[0]))
     assert anna.heard() == [b"to anna"]
     assert ben.heard() == []
 
@@ -240,7 +241,7 @@ async def test_an_answer_comes_to_whoever_asked_and_only_with_the_right_key(
     await stranger.send(answer(b"guessed"))
     assert not run.done()
     await viewer.send(answer(b"viewers"))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         _, source = await run
     assert source == viewer.address
     assert list(port.addresses) == []
@@ -316,10 +317,10 @@ async def test_an_address_that_cannot_be_reached_harms_nothing(ports: MediaPorts
 
 async def test_ports_that_others_have_are_passed_over() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        other.bind(("127.0.0.1", 47320))
-        port = MediaPorts((47320, 47321)).open("127.0.0.1")
+        other.bind(("127.0.0.1", 27320))
+        port = MediaPorts((27320, 27321)).open("127.0.0.1")
         assert port is not None
-        assert port.name == ("127.0.0.1", 47321)
+        assert port.name == ("127.0.0.1", 27321)
         add(port, "a")[0].close()
-        assert MediaPorts((47320,)).open("127.0.0.1") is None
+        assert MediaPorts((27320,)).open("127.0.0.1") is None
     assert MediaPorts((0,)).open("192.0.2.254") is None, "not an address of this machine"

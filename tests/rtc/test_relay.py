@@ -54,7 +54,7 @@ async def test_media_is_relayed_and_no_other_address_is_told(
         for candidate in [each[2:] for each in offer.split("\r\n") if each.startswith("a=candidate:")]:
             await entry.peer.add_candidate(candidate)
         await viewer.accept(answer)
-        await until(lambda: viewer.frames >= 5 and viewer.samples > 0, 15)
+        await until(lambda: viewer.frames >= 5 and viewer.samples > 0)
         assert entry.peer.state == "connected"
 
 

@@ -109,6 +109,6 @@ def test_secrets_are_not_shown() -> None:
 
 def test_the_free_ports_of_the_range_are_counted() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        other.bind(("127.0.0.1", 47341))
-        assert free_ports(RtcSettings(port_min=47340, port_max=47342)) == [47340, 47342]
+        other.bind(("127.0.0.1", 27341))
+        assert free_ports(RtcSettings(port_min=27340, port_max=27342)) == [27340, 27342]
     assert free_ports(RtcSettings()) == []

@@ -15,7 +15,7 @@ from aioice import Candidate
 
 from server.admission import Limits
 from server.problems import problem_middleware
-from server.rtc import private_ice
+from server.rtc import peer, private_ice
 from server.rtc.ice_servers import time_limited
 from server.rtc.registry import PeerRegistry
 from server.rtc.settings import RtcSettings
@@ -104,7 +104,10 @@ async def test_a_viewer_comes_sees_and_leaves(house: House, live: FakeLive) -> N
 
 
 @pytest.mark.parametrize("house", [SETTINGS], indirect=True)
-async def test_the_answer_links_the_ice_servers_and_does_not_wait_for_dead_ones(house: House) -> None:
+async def test_the_answer_links_the_ice_servers_and_does_not_wait_for_dead_ones(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "SERVERS_SECONDS", 0.3)
     viewer = AiortcViewer()
     house.viewers.append(viewer)
     async with asyncio.timeout(4):
@@ -213,7 +216,7 @@ async def test_a_full_session_says_when_to_come_again(house: House) -> None:
 async def test_when_the_session_ends_its_viewers_go(house: House) -> None:
     await house.connected()
     await house.sessions.end(house.session, "deleted")
-    assert house.peers.count() == 0
+    await until(lambda: house.peers.count() == 0)
     await problem(await house.post("v=0"), 404, "session_not_found")
 
 
