@@ -75,7 +75,7 @@ async def asked(socket: ClientWebSocketResponse, message: dict[str, Any]) -> dic
     """Send; the direct answer to it."""
     await socket.send_json(message)
     while True:
-        answer = dict(await socket.receive_json(timeout=8))
+        answer = dict(await socket.receive_json(timeout=30))
         if answer.get("request_id") == message.get("request_id") and "request_id" in answer:
             return answer
 

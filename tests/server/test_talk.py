@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,7 @@ async def test_what_was_said_is_kept_while_the_session_sleeps(serve: Serve) -> N
         await socket.close()
         await until(lambda: server.lives[0].closed)
         assert server.sessions.all()[0].conversation is None
+        server.sessions.set_limits(replace(server.sessions.limits, leave=60.0))
         await ask(server, session, "And a noun?")
         await until(lambda: len(model.asked) == 2)
         told = [message["content"] for message in model.asked[1]["messages"][1:]]

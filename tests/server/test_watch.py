@@ -32,7 +32,7 @@ async def test_a_session_deleted_while_another_times_out() -> None:
     slow = first.id
     await sessions.start()
     try:
-        await asyncio.wait_for(ending.wait(), 5)
+        await asyncio.wait_for(ending.wait(), 30)
         await sessions.end(second, "deleted")
         blocked.set()
         third = await sessions.create(avatar_id="x", student_id="3")
@@ -65,6 +65,6 @@ async def test_closing_waits_for_the_end_under_way() -> None:
     sessions = Sessions(Limits(8, 0.05, 0.1, 10.0), _open, close)
     session = await sessions.create(avatar_id="x", student_id="1")
     await sessions.start()
-    await asyncio.wait_for(ending.wait(), 5)
+    await asyncio.wait_for(ending.wait(), 30)
     await sessions.close()
     assert freed == [session.id]
