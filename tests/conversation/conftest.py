@@ -57,7 +57,7 @@ class Talk:
             if isinstance(event, kind) and (utterance is None or getattr(event, "utterance_id", None) == utterance)
         ]
 
-    async def until(self, condition: Callable[[], Any], limit: float = 8.0) -> None:
+    async def until(self, condition: Callable[[], Any], limit: float = 30.0) -> None:
         """Wait for a condition that some event makes true."""
         async with asyncio.timeout(limit):
             while not condition():

@@ -33,7 +33,8 @@ class Switches:
 
     fail_after: pieces after which it fails; failure: "cut" (the connection breaks), "end" (the stream ends without a
     finish_reason), "stall" (nothing more comes), "empty" (nothing but empty pieces comes), "error" (an error object in
-    the stream). status: of a refusal. escaped: its JSON is ASCII; a reply may then hold half characters.
+    the stream). wait_at: pieces after which it waits for `ModelServer.go`. status: of a refusal. escaped: its JSON is
+    ASCII; a reply may then hold half characters.
     """
 
     reply: str = REPLY
@@ -41,6 +42,7 @@ class Switches:
     speed: float = 0.0
     fail_after: int | None = None
     failure: str = "cut"
+    wait_at: int | None = None
     status: int = 200
     escaped: bool = False
 
@@ -57,6 +59,7 @@ class ModelServer:
     open: int = 0
     completed: int = 0
     hung_up: int = 0
+    go: asyncio.Event = field(default_factory=asyncio.Event)
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -101,6 +104,8 @@ class ModelServer:
         for number, piece in enumerate([*pieces(switches.reply), None]):
             due = began + switches.first_token + (number / switches.speed if switches.speed else 0.0)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if number == switches.wait_at:
+                await self.go.wait()
             if number == switches.fail_after:
                 match switches.failure:
                     case "cut":

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from pipeline.answer import MOST_CHARACTERS, Answer
+from tests.rtc.clients import until
 
 
 async def stream(*pieces: str, then: float = 0.0) -> AsyncGenerator[str, None]:
@@ -37,8 +38,7 @@ async def test_pieces_that_come_together_are_told_together_and_all_before_the_en
 async def test_what_waits_to_be_told_does_not_wait_for_more() -> None:
     answer, told = reading(stream("a", "b", then=60))
     task = answer.start()
-    await asyncio.sleep(0.2)
-    assert told == ["a", "b"]
+    await until(lambda: told == ["a", "b"])
     answer.stop()
     assert told == ["a", "b", "interrupted"]
     await asyncio.wait({task})

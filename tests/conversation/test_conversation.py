@@ -33,8 +33,10 @@ VOICED = 0.05
 
 async def test_an_answer_is_spoken_while_it_is_written(talking: OpenTalk) -> None:
     reply = "Plants eat light. They drink water too. That is all."
-    async with talking(reply=reply, speed=12, settings={"temperature": 0.1}) as talk:
+    async with talking(reply=reply, wait_at=8, settings={"temperature": 0.1}) as talk:
         name = talk.conversation.ask("What do plants eat?")
+        await talk.event(SpeechStarted, name)
+        talk.server.go.set()
         ended = await talk.event(SpeechEnded, name)
         kinds = [type(event) for event in talk.events]
         assert kinds.index(SpeechStarted) < kinds.index(TextComplete), "sound before the answer is complete"

@@ -127,7 +127,7 @@ async def test_a_model_that_says_nothing_or_nothing_more_in_time() -> None:
     async with model_server(first_token=60) as server:
         assert await refused(server, first_token_seconds=0.3) == ("model_timeout", [])
     async with model_server(fail_after=2, failure="stall") as server:
-        code, got = await refused(server, stall_seconds=0.3)
+        code, got = await refused(server, stall_seconds=1.0)
         assert (code, len(got)) == ("model_stalled", 2)
         await until(lambda: server.hung_up == 1)
 
