@@ -118,6 +118,8 @@ async def test_sound_of_an_older_generation_is_dropped_from_the_viewers_queues_a
         await asyncio.wait_for(slow.video(), 15)
         name = stage.live.say("one two three four five six")
         await stage.event(SpeechStarted, name)
+        while slow.queued[1]:  # it has not fallen behind yet, however long the start took
+            await slow.audio()
         async with stage.receive(decode=False) as other:
             await other.until(lambda: len(other.sounds) >= 8)
         pictures, sounds = slow.queued
@@ -130,12 +132,12 @@ async def test_a_second_viewer_begins_with_a_keyframe_at_once_and_costs_no_secon
     async with show() as stage, stage.receive() as first:
         await first.until(lambda: len(first.pictures) >= 12)
         assert first.keys == [True] + [False] * (len(first.keys) - 1)
-        before, encoded = len(first.packets), stage.live.stats().pictures
+        before = len(first.packets)
         async with stage.receive() as second:
             await second.until(lambda: len(second.pictures) >= 10)
             assert stage.live.viewers == 2
             assert second.keys[0]
-            assert stage.live.stats().pictures - encoded == len(first.packets) - before
+            await first.until(lambda: stage.live.stats().pictures == len(first.packets))
             at = first.packets.index(second.packets[0])  # the very same packet
             assert at - before <= 2
         assert stage.live.viewers == 1
@@ -231,7 +233,7 @@ async def test_an_engine_that_fails_is_told_once_and_the_tutor_speaks_on(show: O
 async def test_a_slow_engine_starts_with_its_mouths_and_keeps_up(
     show: OpenShow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(playout, "START_LIMIT", 1.0)  # however busy this machine is
+    monkeypatch.setattr(playout, "START_LIMIT", 2.0)  # however busy this machine is
     async with show(face={"seconds": 0.03}) as stage, stage.receive() as seen:
         await seen.until(lambda: len(seen.pictures) >= 5)
         await stage.event(SpeechEnded, stage.live.say("one two three"))
@@ -329,7 +331,7 @@ async def test_a_session_whose_pictures_cannot_be_made_says_that_it_runs_no_more
         name = stage.live.say("word " * 100)
         monkeypatch.setattr("pipeline.compositor.Compositor.draw", broken)
         with pytest.raises(ViewerClosed):
-            await asyncio.wait_for(_drain(viewer), 15)
+            await asyncio.wait_for(_drain(viewer), 60)  # 25 tracebacks are written meanwhile
         assert not stage.live.running
         with pytest.raises(SessionClosed):
             stage.live.say("more")
@@ -360,7 +362,7 @@ async def test_closing_frees_everything_and_tells_everybody(show: OpenShow) -> N
         assert stage.speaker.open == 0
         assert stage.live.viewers == 0
     for thread in set(threading.enumerate()) - threads:
-        thread.join(2)
+        thread.join(30)
     assert set(threading.enumerate()) <= threads
     assert asyncio.all_tasks() == tasks
 
