@@ -289,7 +289,7 @@ async def test_closing_stops_an_engine_and_the_next_start_goes_on(
 
 
 SERVER = """
-import asyncio, sys
+import asyncio, os, signal, sys
 from pathlib import Path
 from avatars.builder import AvatarBuilder
 from avatars.record import BuildRequest
@@ -300,32 +300,27 @@ async def main():
     store = AvatarStore(Path(sys.argv[1]), cache_bytes=1 << 30)
     builder = AvatarBuilder(store, BuildSettings(min_free_bytes=1, nice=0))
     await builder.start()
-    if len(sys.argv) > 2:
-        await builder.submit(BuildRequest(avatar_id="ada", video=Path(sys.argv[2])))
+    if len(sys.argv) > 3:
+        await builder.submit(BuildRequest(avatar_id="ada", video=Path(sys.argv[3])))
     async for record in builder.events("ada"):
-        print(record.stage, record.progress, flush=True)
+        if record.stage == sys.argv[2]:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())
 """
 
 
 async def kill_during(stage: str, root: Path, *args: str) -> None:
-    """Run a server in a process of its own, kill -9 it as soon as it says that it is at this stage."""
-    server = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", SERVER, str(root), *args), stdout=asyncio.subprocess.PIPE, cwd=REPO
-    )
-    assert server.stdout is not None
+    """Run a server in a process of its own, which kills itself (-9) as soon as it is at this stage."""
+    command = (sys.executable, "-c", SERVER, str(root), stage, *args)
+    server = await asyncio.create_subprocess_exec(*command, cwd=REPO)
     try:
         async with asyncio.timeout(LIMIT):
-            while line := (await server.stdout.readline()).decode():
-                if line.startswith(stage):
-                    break
-            else:
-                pytest.fail(f"the server never came to {stage}")
+            assert await server.wait() == -signal.SIGKILL, f"the server never came to {stage}"
     finally:
         if server.returncode is None:
             server.send_signal(signal.SIGKILL)
-        await server.wait()
+            await server.wait()
 
 
 @pytest.mark.usefixtures("face_models")
