@@ -23,6 +23,7 @@ from pipeline.recognise import Recogniser
 from pipeline.voices.hibari_model import HibariModel
 from tests.conversation.conftest import OpenTalk, Talk, talking
 from tests.listening.fakes import FakeRecogniser, frames
+from tests.loop_time import SteadyClock
 from tests.needs import NO_WHISPER, missing, whisper_folder
 
 __all__ = ["talking"]
@@ -96,11 +97,15 @@ OpenHearing = Callable[..., AbstractAsyncContextManager[Heard]]
 
 
 @pytest.fixture
-def hearing(talking: OpenTalk) -> OpenHearing:
-    """`async with hearing(FakeRecogniser("yes"), reply=…) as heard`: as `talking`, with a microphone."""
+def hearing(talking: OpenTalk, monkeypatch: pytest.MonkeyPatch) -> OpenHearing:
+    """`async with hearing(FakeRecogniser("yes"), reply=…) as heard`: as `talking`, with a microphone.
+
+    Speaking and hearing take real time, of which a busy machine may miss some: the clock stands still with it.
+    """
 
     @asynccontextmanager
     async def opened(recogniser: Recogniser | None = None, **more: Any) -> AsyncIterator[Heard]:
+        monkeypatch.setattr(time, "monotonic", SteadyClock())
         with ThreadPoolExecutor(2) as pool:
             async with talking(**more) as talk:
                 ear = Hearing(
@@ -111,6 +116,6 @@ def hearing(talking: OpenTalk) -> OpenHearing:
                     yield Heard(talk, ear, inlet)
                 finally:
                     inlet.close()
-                    await asyncio.wait_for(ear.close(), 5)
+                    await asyncio.wait_for(ear.close(), 30)
 
     return opened
