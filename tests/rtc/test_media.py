@@ -371,6 +371,7 @@ async def test_the_answer_names_the_address_that_a_stun_server_sees(
     peers = PeerRegistry(RtcSettings(stun_server=f"127.0.0.1:{port}", loopback="off"))
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.2"])
     monkeypatch.setattr(private_ice, "_reaches_out", lambda host: True)
+    monkeypatch.setattr("server.rtc.peer.SERVERS_SECONDS", 4.0)
     try:
         viewer = AiortcViewer()
         viewers.append(viewer)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from server.rtc import peer
 from server.rtc.checks import try_turn
 from server.rtc.private_ice import NoRelayError
 from server.rtc.registry import PeerRegistry
@@ -41,8 +42,9 @@ async def relaying(turn: str, secret: str = SECRET, **more: Any) -> AsyncIterato
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_media_is_relayed_and_no_other_address_is_told(
-    turn: str, transport: str, live: FakeLive, viewers: list[AiortcViewer]
+    turn: str, transport: str, live: FakeLive, viewers: list[AiortcViewer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(peer, "SERVERS_SECONDS", 4.0)  # a busy machine may keep coturn waiting
     async with relaying(f"{turn}?transport={transport}") as peers:
         viewer = AiortcViewer()
         viewers.append(viewer)
