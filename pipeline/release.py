@@ -202,7 +202,9 @@ class Release:
         error = job.exception()
         if error is not None:
             self._failures += 1
-            log.error("picture_failed", in_a_row=self._failures, exc_info=error)
+            # A traceback takes the event loop longer than a picture does: one is enough.
+            told = error if self._failures == 1 else None
+            log.error("picture_failed", in_a_row=self._failures, error=repr(error), exc_info=told)
             self._fanout.keys.join()
             return
         self._failures = 0

@@ -331,7 +331,7 @@ async def test_a_session_whose_pictures_cannot_be_made_says_that_it_runs_no_more
         name = stage.live.say("word " * 100)
         monkeypatch.setattr("pipeline.compositor.Compositor.draw", broken)
         with pytest.raises(ViewerClosed):
-            await asyncio.wait_for(_drain(viewer), 60)  # 25 tracebacks are written meanwhile
+            await asyncio.wait_for(_drain(viewer), 60)
         assert not stage.live.running
         with pytest.raises(SessionClosed):
             stage.live.say("more")
